@@ -1,0 +1,17 @@
+# Compiler settings that every target of the project shares.
+add_library(extprocd_flags INTERFACE)
+target_compile_options(extprocd_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wcast-align -Werror
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports these inside its own and the libraries' inlined code.
+  target_compile_options(extprocd_flags INTERFACE
+    -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
+endif()
+target_link_options(extprocd_flags INTERFACE -Wl,--as-needed)
+
+if(EXTPROCD_SANITIZE)
+  # For the whole build: a sanitizer must see every object of a process.
+  add_compile_options(-fsanitize=${EXTPROCD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${EXTPROCD_SANITIZE})
+endif()

@@ -1,0 +1,144 @@
+#include "core/http/header_map.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace extprocd::http {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::string text(const extproc_str& part) { return {part.data, part.size}; }
+
+class HeaderMapTest : public testing::Test {
+ protected:
+  HeaderMapTest() {
+    map_.add_original("host", "example.com", arena_);
+    map_.add_original("Set-Cookie", "a=1", arena_);
+    map_.add_original("set-cookie", "b=2", arena_);
+  }
+
+  std::vector<std::string> entries() {
+    std::vector<std::string> lines;
+    for (const auto& entry : map_.entries()) lines.push_back(text(entry.name) + "=" + text(entry.value));
+    return lines;
+  }
+
+  /// The net difference as lines: "-name", "name=value", "name+=value".
+  std::vector<std::string> net() {
+    HeaderMutation mutation;
+    map_.net(mutation);
+    std::vector<std::string> lines;
+    for (const auto name : mutation.remove) lines.push_back("-" + std::string(name));
+    for (const auto& set : mutation.set) {
+      lines.push_back(std::string(set.name) + (set.append ? "+=" : "=") + std::string(set.value));
+    }
+    return lines;
+  }
+
+  Arena arena_;
+  HeaderMap map_;
+};
+
+TEST_F(HeaderMapTest, keeps_order_and_repeated_names_in_lower_case) {
+  EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=a=1", "set-cookie=b=2"));
+  EXPECT_EQ(map_.first("SET-cookie"), "a=1");
+  EXPECT_EQ(map_.first("none"), std::nullopt);
+  EXPECT_THAT(net(), IsEmpty());
+}
+
+TEST_F(HeaderMapTest, a_map_that_has_not_come_is_not_present) {
+  HeaderMap map;
+  EXPECT_FALSE(map.present());
+  map.set_present();
+  EXPECT_TRUE(map.present());
+}
+
+TEST_F(HeaderMapTest, set_replaces_all_values_in_the_place_of_the_first) {
+  map_.set("set-cookie", "c=3", arena_);
+  EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=c=3"));
+  EXPECT_THAT(net(), ElementsAre("set-cookie=c=3"));
+}
+
+TEST_F(HeaderMapTest, setting_what_is_there_already_is_no_change) {
+  map_.set("host", "example.com", arena_);
+  EXPECT_THAT(net(), IsEmpty());
+}
+
+TEST_F(HeaderMapTest, add_appends_to_what_is_there) {
+  map_.add("set-cookie", "c=3", arena_);
+  EXPECT_THAT(net(), ElementsAre("set-cookie+=c=3"));
+}
+
+TEST_F(HeaderMapTest, add_of_an_unseen_name_appends_since_the_data_plane_may_have_withheld_it) {
+  map_.add("x-new", "1", arena_);
+  map_.add("x-new", "2", arena_);
+  EXPECT_THAT(net(), ElementsAre("x-new+=1", "x-new+=2"));
+}
+
+TEST_F(HeaderMapTest, set_then_add_of_a_new_name_replaces_first_and_appends_the_rest) {
+  map_.set("x-new", "1", arena_);
+  map_.add("x-new", "2", arena_);
+  EXPECT_THAT(net(), ElementsAre("x-new=1", "x-new+=2"));
+}
+
+TEST_F(HeaderMapTest, remove_then_add_replaces) {
+  map_.remove("set-cookie", arena_);
+  map_.add("set-cookie", "c=3", arena_);
+  map_.add("set-cookie", "d=4", arena_);
+  EXPECT_THAT(net(), ElementsAre("set-cookie=c=3", "set-cookie+=d=4"));
+}
+
+TEST_F(HeaderMapTest, remove_of_an_unseen_name_is_sent) {
+  map_.remove("x-hidden", arena_);
+  EXPECT_THAT(net(), ElementsAre("-x-hidden"));
+}
+
+TEST_F(HeaderMapTest, what_one_removes_and_another_restores_is_no_change) {
+  map_.remove("host", arena_);
+  map_.add("host", "example.com", arena_);
+  EXPECT_THAT(net(), IsEmpty());
+}
+
+TEST_F(HeaderMapTest, a_name_never_stands_in_both_lists) {
+  map_.set("x", "1", arena_);
+  map_.remove("x", arena_);
+  map_.set("x", "2", arena_);
+  EXPECT_THAT(net(), ElementsAre("x=2"));
+}
+
+TEST_F(HeaderMapTest, undo_takes_back_only_what_came_since_the_undo_point) {
+  map_.set("kept", "1", arena_);
+  map_.begin_undo();
+  map_.set("kept", "2", arena_);
+  map_.remove("set-cookie", arena_);
+  EXPECT_TRUE(map_.edited_since_undo_point());
+  map_.undo();
+  EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=a=1", "set-cookie=b=2", "kept=1"));
+  EXPECT_THAT(net(), ElementsAre("kept=1"));
+}
+
+TEST_F(HeaderMapTest, undo_of_the_first_edit_leaves_the_map_unedited_and_usable) {
+  map_.begin_undo();
+  map_.set("x", "1", arena_);
+  map_.undo();
+  EXPECT_FALSE(map_.edited());
+  map_.begin_undo();
+  map_.add("set-cookie", "c=3", arena_);
+  EXPECT_THAT(net(), ElementsAre("set-cookie+=c=3"));
+}
+
+TEST_F(HeaderMapTest, edits_copy_what_they_are_given) {
+  std::string name = "x-name";
+  std::string value = "value";
+  map_.set(name, value, arena_);
+  name.assign(name.size(), '?');
+  value.assign(value.size(), '?');
+  EXPECT_EQ(map_.first("x-name"), "value");
+}
+
+}  // namespace
+}  // namespace extprocd::http

@@ -1,0 +1,101 @@
+#include "core/telemetry/metrics.h"
+
+#include <string>
+
+#include <extproc/abi.h>
+
+namespace extprocd::telemetry {
+namespace {
+
+static_assert(static_cast<uint32_t>(Phase::kRequestHeaders) == EXTPROC_REQUEST_HEADERS);
+static_assert(static_cast<uint32_t>(Phase::kLocalReply) == EXTPROC_LOCAL_REPLY);
+static_assert(static_cast<uint32_t>(EndReason::kCompleted) == EXTPROC_END_COMPLETED);
+static_assert(static_cast<uint32_t>(EndReason::kShutdown) == EXTPROC_END_SHUTDOWN);
+
+constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_body",  "request_trailers",
+                                                "response_headers", "response_body", "response_trailers",
+                                                "local_reply"};
+constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
+                                                    "failed",    "protocol_error", "shutdown"};
+constexpr std::array<const char*, 5> kResults = {"ok", "mutated", "replied", "finished", "error"};
+constexpr std::array<const char*, 2> kLimits = {"message_size", "headers"};
+constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
+constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
+
+template <std::size_t N>
+std::array<Counter*, N> counters(Registry& registry, const std::string& name, const std::string& help,
+                                 const std::string& label, const std::array<const char*, N>& values,
+                                 const Labels& common = {}) {
+  std::array<Counter*, N> all{};
+  for (std::size_t i = 0; i < N; ++i) {
+    Labels labels = common;
+    labels.emplace_back(label, values[i]);
+    all[i] = &registry.counter(name, help, labels);
+  }
+  return all;
+}
+
+constexpr std::array<const char*, 7> message_phases() {
+  auto phases = kPhases;
+  phases[6] = "none";
+  return phases;
+}
+
+}  // namespace
+
+std::string_view to_string(Phase phase) { return kPhases.at(static_cast<std::size_t>(phase)); }
+
+Metrics::Metrics(Registry& registry)
+    : streams_started(registry.counter("extproc_streams_started_total", "Process streams opened.")),
+      streams_active(registry.gauge("extproc_streams_active", "Process streams open now.")),
+      streams_ended(counters(registry, "extproc_streams_ended_total", "Process streams ended, by reason.", "reason",
+                             kEndReasons)),
+      messages(counters(registry, "extproc_messages_total", "Messages from the data plane, by phase.", "phase",
+                        message_phases())),
+      received_bytes(registry.counter("extproc_message_bytes_total", "Bytes of gRPC messages, by direction.",
+                                      {{"direction", "received"}})),
+      sent_bytes(registry.counter("extproc_message_bytes_total", "Bytes of gRPC messages, by direction.",
+                                  {{"direction", "sent"}})),
+      limits(counters(registry, "extproc_limits_hit_total", "Streams ended by one of server.limits.", "limit",
+                      kLimits)),
+      protocol_errors(registry.counter("extproc_protocol_errors_total",
+                                       "Streams ended because the data plane broke the protocol or a limit.")) {
+  for (std::size_t i = 0; i < processing.size(); ++i) {
+    processing[i] = &registry.histogram("extproc_processing_duration_seconds",
+                                        "Time from a message's coming to its reply, all plugins included.",
+                                        kDurationBounds, {{"phase", kPhases[i]}});
+  }
+}
+
+PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32_t phases) {
+  const Labels common = {{"plugin", std::string(plugin)}};
+  for (std::size_t i = 0; i < kPhases.size(); ++i) {
+    if ((phases & EXTPROC_PHASE_BIT(i)) == 0) continue;
+    Labels labels = common;
+    labels.emplace_back("phase", kPhases[i]);
+    calls[i] = counters(registry, "extproc_plugin_calls_total", "Callbacks into plugins, by phase and result.",
+                        "result", kResults, labels);
+    durations[i] = &registry.histogram("extproc_plugin_duration_seconds", "Time inside a plugin's callback.",
+                                       kDurationBounds, labels);
+    mutations[i] = &registry.counter("extproc_plugin_mutations_total",
+                                     "Callbacks that changed headers, trailers or a body.", labels);
+  }
+  refused = counters(registry, "extproc_plugin_refused_mutations_total",
+                     "Changes that were refused at the plugin's call, by reason.", "reason", kRefusals, common);
+  immediate_responses = &registry.counter("extproc_plugin_immediate_responses_total",
+                                          "Immediate responses given by a plugin.", common);
+  failures = counters(registry, "extproc_plugin_failures_total",
+                      "Failed callbacks, by the policy that was applied.", "policy", kPolicies, common);
+}
+
+void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id, std::string_view version,
+                      std::string_view sha256) {
+  registry.function("extproc_plugin_info", "The configured plugins and the files that they run from; always 1.",
+                    {{"plugin", std::string(plugin)},
+                     {"id", std::string(id)},
+                     {"version", std::string(version)},
+                     {"sha256", std::string(sha256)}},
+                    /*counts=*/false, [] { return 1.0; });
+}
+
+}  // namespace extprocd::telemetry

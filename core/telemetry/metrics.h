@@ -1,0 +1,67 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/telemetry/registry.h"
+
+namespace extprocd::telemetry {
+
+// The numbers of these are places in the arrays below; those of Phase and EndReason are the contract's (abi.h).
+
+enum class Phase : uint8_t {
+  kRequestHeaders,
+  kRequestBody,
+  kRequestTrailers,
+  kResponseHeaders,
+  kResponseBody,
+  kResponseTrailers,
+  kLocalReply
+};
+enum class EndReason : uint8_t { kCompleted, kCancelled, kReplied, kFailed, kProtocol, kShutdown };
+enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError };
+enum class Limit : uint8_t { kMessageSize, kHeaders };
+enum class Refusal : uint8_t { kInvalid, kForbidden, kTooLate, kLimit, kUnsupported };
+
+/// "request_headers", …
+std::string_view to_string(Phase phase);
+
+/// The server's own metrics, made once. Counting is safe from any thread.
+struct Metrics {
+  explicit Metrics(Registry& registry);
+
+  Counter& streams_started;
+  Gauge& streams_active;
+  std::array<Counter*, 6> streams_ended;  ///< by EndReason
+  std::array<Counter*, 7> messages;       ///< by Phase; the last is for messages without one (window updates)
+  Counter& received_bytes;
+  Counter& sent_bytes;
+  std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming to its reply
+  std::array<Counter*, 2> limits;        ///< by Limit
+  Counter& protocol_errors;
+};
+
+/// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts as asked
+/// for if it is in the mask.
+struct PluginMetrics {
+  /// `phases`: EXTPROC_PHASE_BIT of those that the plugin asked for.
+  PluginMetrics(Registry& registry, std::string_view plugin, uint32_t phases);
+
+  std::array<std::array<Counter*, 5>, 7> calls{};  ///< by Phase and CallResult
+  std::array<Histogram*, 7> durations{};           ///< by Phase: seconds inside a callback
+  std::array<Counter*, 7> mutations{};             ///< by Phase: callbacks that changed something
+  std::array<Counter*, 5> refused;                 ///< by Refusal
+  Counter* immediate_responses;
+  std::array<Counter*, 3> failures;  ///< by config::FailurePolicy: fail, deny, skip
+};
+
+/// extproc_plugin_info: which file a configured plugin runs from.
+void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id, std::string_view version,
+                      std::string_view sha256);
+
+/// extproc_build_info, and the process_* metrics that Prometheus' client libraries have, read from /proc when shown.
+void show_process_metrics(Registry& registry, std::string_view version);
+
+}  // namespace extprocd::telemetry

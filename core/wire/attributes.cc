@@ -1,0 +1,122 @@
+#include "core/wire/attributes.h"
+
+#include <vector>
+
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
+
+#include "core/wire/encoder.h"
+#include "core/wire/value_text.h"
+
+namespace extprocd::wire {
+namespace {
+
+using envoy::config::core::v3::Metadata;
+using envoy::service::ext_proc::v3::ProcessingRequest;
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+constexpr uint32_t kAttributesField = 9;
+constexpr const char* kEnvoyKey = "envoy.filters.http.ext_proc";
+
+bool parse(google::protobuf::MessageLite& message, std::string_view bytes) {
+  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+/// The value at a path of keys joined by dots. A key may have dots itself: the longest one that fits first.
+const Value* find(const Struct& object, std::string_view path) {
+  const auto& fields = object.fields();
+  const auto whole = fields.find(std::string(path));
+  if (whole != fields.end()) return &whole->second;
+  for (std::size_t dot = path.rfind('.'); dot != std::string_view::npos && dot > 0;
+       dot = path.rfind('.', dot - 1)) {
+    const auto outer = fields.find(std::string(path.substr(0, dot)));
+    if (outer == fields.end() || !outer->second.has_struct_value()) continue;
+    const Value* const inner = find(outer->second.struct_value(), path.substr(dot + 1));
+    if (inner != nullptr) return inner;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+struct AttributeReader::State {
+  std::vector<std::string> undecoded;
+  Struct attributes;
+
+  void decode() {
+    for (const std::string& entry : undecoded) merge(entry);
+    undecoded.clear();
+  }
+
+  void merge(std::string_view entry) {
+    Encoder message;  // the entry back in its place, so that the generated class can read it
+    message.put_bytes(kAttributesField, entry);
+    ProcessingRequest request;
+    if (!parse(request, message.view())) return;
+    const auto found = request.mutable_attributes()->find(kEnvoyKey);
+    if (found == request.mutable_attributes()->end()) return;
+    for (auto& [name, value] : *found->second.mutable_fields()) {
+      (*attributes.mutable_fields())[name].Swap(&value);
+    }
+  }
+};
+
+AttributeReader::AttributeReader() = default;
+AttributeReader::~AttributeReader() = default;
+AttributeReader::AttributeReader(AttributeReader&&) noexcept = default;
+AttributeReader& AttributeReader::operator=(AttributeReader&&) noexcept = default;
+
+void AttributeReader::add(std::string_view entry) {
+  if (state_ == nullptr) state_ = std::make_unique<State>();
+  state_->undecoded.emplace_back(entry);
+}
+
+std::optional<std::string> AttributeReader::get(std::string_view name) const {
+  if (state_ == nullptr) return std::nullopt;
+  state_->decode();
+  const auto found = state_->attributes.fields().find(std::string(name));
+  if (found == state_->attributes.fields().end()) return std::nullopt;
+  return to_text(found->second);
+}
+
+struct MetadataReader::State {
+  std::string bytes;
+  bool decoded = false;
+  Metadata metadata;
+
+  const Struct* name_space(std::string_view name) {
+    if (!decoded && !parse(metadata, bytes)) metadata.Clear();
+    decoded = true;
+    const auto found = metadata.filter_metadata().find(std::string(name));
+    return found == metadata.filter_metadata().end() ? nullptr : &found->second;
+  }
+};
+
+MetadataReader::MetadataReader() = default;
+MetadataReader::~MetadataReader() = default;
+MetadataReader::MetadataReader(MetadataReader&&) noexcept = default;
+MetadataReader& MetadataReader::operator=(MetadataReader&&) noexcept = default;
+
+void MetadataReader::update(std::span<const std::string_view> occurrences) {
+  if (occurrences.empty()) return;
+  if (state_ == nullptr) state_ = std::make_unique<State>();
+  state_->bytes.clear();
+  for (const std::string_view part : occurrences)
+    state_->bytes += part;  // bytes put together are messages merged
+  state_->decoded = false;
+}
+
+std::optional<std::string> MetadataReader::get(std::string_view name_space, std::string_view path) const {
+  const Struct* const object = state_ == nullptr ? nullptr : state_->name_space(name_space);
+  const Value* const value = object == nullptr ? nullptr : find(*object, path);
+  if (value == nullptr) return std::nullopt;
+  return to_text(*value);
+}
+
+std::optional<std::string> MetadataReader::json(std::string_view name_space) const {
+  const Struct* const object = state_ == nullptr ? nullptr : state_->name_space(name_space);
+  if (object == nullptr) return std::nullopt;
+  return to_json(*object);
+}
+
+}  // namespace extprocd::wire

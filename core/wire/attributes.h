@@ -1,0 +1,67 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace extprocd::wire {
+
+// Values come as text: strings as they are, `true` and `false`, numbers in their shortest form (whole ones
+// without a point), `null`, structs and lists as JSON with sorted keys.
+
+/// The attributes that the data plane was configured to send ("request.path", "xds.route_name"). They come
+/// once a direction, with its first message; what a later message says of a name wins, other names stay.
+///
+/// Owns copies of what it is given and decodes them when first asked. What cannot be decoded is left out. One
+/// thread at a time.
+class AttributeReader {
+ public:
+  AttributeReader();
+  ~AttributeReader();
+  AttributeReader(AttributeReader&&) noexcept;
+  AttributeReader& operator=(AttributeReader&&) noexcept;
+
+  /// Adds one entry of RequestView::attributes(). Entries other than Envoy's "envoy.filters.http.ext_proc"
+  /// are ignored.
+  void add(std::string_view entry);
+  void add(std::span<const std::string_view> entries) {
+    for (const std::string_view entry : entries) add(entry);
+  }
+
+  /// The text of an attribute, nothing if it was not sent.
+  [[nodiscard]] std::optional<std::string> get(std::string_view name) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;  // decodes on demand; null until something comes
+};
+
+/// The dynamic metadata of the request. Envoy repeats it on every message, so the last message counts.
+///
+/// Owns copies of what it is given and decodes them when first asked. What cannot be decoded counts as empty.
+/// One thread at a time.
+class MetadataReader {
+ public:
+  MetadataReader();
+  ~MetadataReader();
+  MetadataReader(MetadataReader&&) noexcept;
+  MetadataReader& operator=(MetadataReader&&) noexcept;
+
+  /// Takes RequestView::metadata_context() in place of what earlier messages said; if it is not there, that
+  /// stays.
+  void update(std::span<const std::string_view> occurrences);
+
+  /// The text of a value in filter_metadata. `path` is a key, or keys of nested structs joined by dots; a key
+  /// that has dots itself is found too.
+  [[nodiscard]] std::optional<std::string> get(std::string_view name_space, std::string_view path) const;
+  /// A whole namespace of filter_metadata as JSON.
+  [[nodiscard]] std::optional<std::string> json(std::string_view name_space) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;  // decodes on demand; null until something comes
+};
+
+}  // namespace extprocd::wire

@@ -1,0 +1,181 @@
+#include "core/wire/attributes.h"
+
+#include <vector>
+
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include "core/wire/request_view.h"
+
+namespace extprocd::wire {
+namespace {
+
+using envoy::service::ext_proc::v3::ProcessingRequest;
+
+std::string encoded(const std::string& text) {
+  ProcessingRequest request;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
+  return request.SerializeAsString();
+}
+
+std::string with_attribute(const std::string& name, const std::string& value) {
+  return encoded("attributes { key: \"envoy.filters.http.ext_proc\" value { fields { key: \"" + name +
+                 "\" value { " + value + " } } } }");
+}
+
+void take(AttributeReader& reader, const std::string& message) {
+  RequestView view;
+  ASSERT_TRUE(view.parse(message).ok());
+  reader.add(view.attributes());
+}
+
+void take(MetadataReader& reader, const std::string& message) {
+  RequestView view;
+  ASSERT_TRUE(view.parse(message).ok());
+  reader.update(view.metadata_context());
+}
+
+std::optional<std::string> text_of(const std::string& value) {
+  AttributeReader reader;
+  take(reader, with_attribute("a", value));
+  return reader.get("a");
+}
+
+TEST(Attributes, AreTextWhateverTheirType) {
+  EXPECT_EQ(text_of(R"(string_value: "/path?\"q\"")"), "/path?\"q\"");
+  EXPECT_EQ(text_of("bool_value: true"), "true");
+  EXPECT_EQ(text_of("bool_value: false"), "false");
+  EXPECT_EQ(text_of("number_value: 0"), "0");
+  EXPECT_EQ(text_of("number_value: 8080"), "8080");
+  EXPECT_EQ(text_of("number_value: 1000000"), "1000000");
+  EXPECT_EQ(text_of("number_value: 1750000000123"), "1750000000123");
+  EXPECT_EQ(text_of("number_value: -12.25"), "-12.25");
+  EXPECT_EQ(text_of("number_value: 0.1"), "0.1");
+  EXPECT_EQ(text_of("number_value: 1e300"), "1e+300");
+  EXPECT_EQ(text_of("null_value: NULL_VALUE"), "null");
+  EXPECT_EQ(
+      text_of(R"(list_value { values { number_value: 1 } values { string_value: "\"\\\n" } values {} })"),
+      R"([1,"\"\\\u000a",null])");
+  EXPECT_EQ(text_of(R"(struct_value {
+                         fields { key: "b" value { bool_value: true } }
+                         fields { key: "a" value { struct_value {} } }
+                         fields { key: "c" value { number_value: nan } } })"),
+            R"({"a":{},"b":true,"c":null})");
+}
+
+TEST(Attributes, AreAbsentUntilTheyCome) {
+  AttributeReader reader;
+  EXPECT_EQ(reader.get("a"), std::nullopt);
+  take(reader, with_attribute("b", "bool_value: true"));
+  EXPECT_EQ(reader.get("a"), std::nullopt);
+  EXPECT_EQ(reader.get("b"), "true");
+}
+
+TEST(Attributes, OfTheRequestStayWhenThoseOfTheResponseCome) {
+  AttributeReader reader;
+  take(reader, with_attribute("request.path", R"(string_value: "/")"));
+  EXPECT_EQ(reader.get("request.path"), "/");
+  take(reader, with_attribute("response.code", "number_value: 200"));
+  take(reader, with_attribute("response.code", "number_value: 404"));
+  EXPECT_EQ(reader.get("request.path"), "/");
+  EXPECT_EQ(reader.get("response.code"), "404");
+}
+
+TEST(Attributes, OutliveTheMessage) {
+  AttributeReader reader;
+  {
+    std::string message =
+        with_attribute("a", R"(string_value: "a text too long for a string's own storage")");
+    take(reader, message);
+    message.assign(message.size(), 'x');
+  }
+  EXPECT_EQ(reader.get("a"), "a text too long for a string's own storage");
+}
+
+TEST(Attributes, UnderAnotherKeyAreIgnored) {
+  AttributeReader reader;
+  take(reader,
+       encoded(R"(attributes { key: "other" value { fields { key: "a" value { bool_value: true } } } })"));
+  EXPECT_EQ(reader.get("a"), std::nullopt);
+}
+
+TEST(Attributes, ThatCannotBeDecodedAreLeftOut) {
+  AttributeReader reader;
+  take(reader, with_attribute("a", "bool_value: true"));
+  reader.add("\x0A\xFF");
+  EXPECT_EQ(reader.get("a"), "true");
+}
+
+constexpr const char* kMetadata = R"pb(
+  metadata_context {
+    filter_metadata {
+      key: "ns"
+      value {
+        fields {
+          key: "plain"
+          value { string_value: "text" }
+        }
+        fields {
+          key: "dotted.key"
+          value { number_value: 1 }
+        }
+        fields {
+          key: "outer"
+          value {
+            struct_value {
+              fields {
+                key: "in.ner"
+                value { bool_value: true }
+              }
+            }
+          }
+        }
+      }
+    }
+  })pb";
+
+TEST(Metadata, IsFoundByNamespaceAndPath) {
+  MetadataReader reader;
+  EXPECT_EQ(reader.get("ns", "plain"), std::nullopt);
+  take(reader, encoded(kMetadata));
+  EXPECT_EQ(reader.get("ns", "plain"), "text");
+  EXPECT_EQ(reader.get("ns", "dotted.key"), "1");
+  EXPECT_EQ(reader.get("ns", "outer.in.ner"), "true");
+  EXPECT_EQ(reader.get("ns", "outer"), R"({"in.ner":true})");
+  for (const char* absent : {"", ".", "plain.", ".plain", "plain.x", "outer.in", "outer..in.ner", "dotted"}) {
+    EXPECT_EQ(reader.get("ns", absent), std::nullopt) << absent;
+  }
+  EXPECT_EQ(reader.get("other", "plain"), std::nullopt);
+  EXPECT_EQ(reader.json("ns"), R"({"dotted.key":1,"outer":{"in.ner":true},"plain":"text"})");
+  EXPECT_EQ(reader.json("other"), std::nullopt);
+}
+
+TEST(Metadata, OfTheLastMessageCounts) {
+  MetadataReader reader;
+  take(reader, encoded(kMetadata));
+  EXPECT_EQ(reader.get("ns", "plain"), "text");
+  take(reader, encoded("request_body {}"));
+  EXPECT_EQ(reader.get("ns", "plain"), "text");
+  take(reader, encoded("metadata_context {}"));
+  EXPECT_EQ(reader.get("ns", "plain"), std::nullopt);
+}
+
+TEST(Metadata, ThatComesInPartsIsPutTogether) {
+  MetadataReader reader;
+  take(reader, encoded(kMetadata) + encoded(R"(metadata_context { filter_metadata { key: "two" } })"));
+  EXPECT_EQ(reader.get("ns", "plain"), "text");
+  EXPECT_EQ(reader.json("two"), "{}");
+}
+
+TEST(Metadata, ThatCannotBeDecodedCountsAsEmpty) {
+  MetadataReader reader;
+  take(reader, encoded(kMetadata));
+  const std::vector<std::string_view> broken = {"\x0A\xFF"};
+  reader.update(broken);
+  EXPECT_EQ(reader.get("ns", "plain"), std::nullopt);
+  EXPECT_EQ(reader.json("ns"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace extprocd::wire

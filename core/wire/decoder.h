@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace extprocd::wire {
+
+/// Tags as a switch wants them: a field that comes with another wire type falls into its default, which is
+/// what protobuf asks for.
+constexpr uint32_t varint_tag(uint32_t field) { return field << 3; }
+constexpr uint32_t bytes_tag(uint32_t field) { return field << 3 | 2; }
+
+/// Walks over the fields of a protobuf message as protobuf's C++ parser does, oddities included: a tag has at
+/// most five bytes, of which the surplus bits are dropped, a length at most five bytes and less than 2 GiB,
+/// any other number at most ten. All reading functions return false on an error, which is noted once for the
+/// whole message.
+class Decoder {
+ public:
+  /// What is wrong, and where.
+  struct Error {
+    const char* what = nullptr;  ///< static text, null if nothing is wrong
+    std::size_t offset = 0;      ///< in the whole message
+  };
+
+  /// `bytes` and `error` outlive the decoder.
+  Decoder(std::string_view bytes, Error& error)
+      : at_(bytes.data()), end_(bytes.data() + bytes.size()), begin_(at_), error_(&error) {}
+
+  /// Calls `bool read_field(Decoder&)`, which reads or skips the current field, at each field.
+  template <typename ReadField>
+  [[nodiscard]] bool read_fields(ReadField&& read_field) {
+    while (next()) {
+      if (!read_field(*this)) return false;
+    }
+    return ok();
+  }
+
+  /// Of the current field.
+  [[nodiscard]] uint32_t tag() const { return tag_; }
+
+  // The value of the current field: read it once, by its wire type.
+  [[nodiscard]] bool read(uint64_t& value);
+  [[nodiscard]] bool read(int64_t& value);
+  /// As protobuf narrows an enum: the low 32 bits.
+  [[nodiscard]] bool read(int32_t& value);
+  [[nodiscard]] bool read(bool& value);
+  [[nodiscard]] bool read(std::string_view& value);
+  /// A proto3 `string`, which must be UTF-8; `what` is the error if it is not.
+  [[nodiscard]] bool read_utf8(std::string_view& value, const char* what);
+  /// A submessage: calls `bool read_field(Decoder&)` at each of its fields.
+  template <typename ReadField>
+  [[nodiscard]] bool read_message(ReadField&& read_field) {
+    std::string_view bytes;
+    if (!read(bytes)) return false;
+    Decoder contents(*this, bytes);
+    return contents.read_fields(read_field);
+  }
+  /// Passes over a field of any wire type.
+  [[nodiscard]] bool skip() { return skip(tag_, depth_); }
+
+ private:
+  enum WireType : uint8_t { kVarint, kFixed64, kBytes, kStartGroup, kEndGroup, kFixed32 };
+  static constexpr int kMaxDepth = 100;  // io::CodedInputStream::GetDefaultRecursionLimit()
+
+  Decoder(const Decoder& outer, std::string_view bytes)
+      : at_(bytes.data()),
+        end_(bytes.data() + bytes.size()),
+        begin_(outer.begin_),
+        error_(outer.error_),
+        depth_(outer.depth_ - 1) {}
+
+  /// Goes to the next field. False at the end and on an error.
+  bool next();
+  [[nodiscard]] bool ok() const { return error_->what == nullptr; }
+  bool fail(const char* what, const char* at);
+  bool read_tag(uint32_t& tag);
+  bool skip(uint32_t tag, int depth);
+  bool skip_group(uint32_t start, int depth);
+  bool skip_fixed(std::ptrdiff_t size);
+
+  const char* at_;
+  const char* end_;
+  const char* begin_;  // of the whole message
+  Error* error_;
+  uint32_t tag_ = 0;
+  int depth_ = kMaxDepth;  // how much deeper submessages and groups may go
+};
+
+}  // namespace extprocd::wire

@@ -1,0 +1,137 @@
+#include "core/wire/reply_writer.h"
+
+#include <ranges>
+
+#include "core/http/utf8.h"
+
+// The encoder writes backwards: within each message the field with the highest number is put first.
+
+namespace extprocd::wire {
+namespace {
+
+constexpr uint32_t headers_field(Direction direction) { return direction == Direction::kRequest ? 1 : 2; }
+constexpr uint32_t body_field(Direction direction) { return direction == Direction::kRequest ? 3 : 4; }
+constexpr uint32_t trailers_field(Direction direction) { return direction == Direction::kRequest ? 5 : 6; }
+constexpr uint32_t kImmediateResponse = 7;
+constexpr uint32_t kDynamicMetadata = 8;
+constexpr uint32_t kServerWindowUpdate = 14;
+
+constexpr uint64_t kContinueAndReplace = 1;
+constexpr int64_t kAppendIfExistsOrAdd = 0;
+constexpr int64_t kOverwriteIfExistsOrAdd = 2;
+
+bool has_changes(const http::HeaderMutation* mutation) { return mutation != nullptr && !mutation->empty(); }
+
+}  // namespace
+
+void ReplyWriter::put_window_update(const ServerWindowUpdate& update) {
+  out_.put_message(kServerWindowUpdate, [&] {
+    out_.put_number(2, update.upstream_to_sidestream);
+    out_.put_number(1, update.downstream_to_sidestream);
+  });
+}
+
+void ReplyWriter::put_extras_behind(const Extras& extras) {
+  if (extras.window_update) put_window_update(*extras.window_update);
+  if (!extras.dynamic_metadata.empty()) out_.put_bytes(kDynamicMetadata, extras.dynamic_metadata);
+}
+
+void ReplyWriter::put_set_header(const http::SetHeader& header) {
+  const bool with_value = grpc_data_plane_ && !header.name.ends_with("-bin") && http::is_utf8(header.value);
+  out_.put_message(1, [&] {  // HeaderValueOption
+    out_.put_number(3, header.append ? kAppendIfExistsOrAdd : kOverwriteIfExistsOrAdd);
+    out_.put_message(2, [&] { out_.put_flag(1, header.append); });
+    out_.put_message(1, [&] {  // HeaderValue
+      if (!header.value.empty()) out_.put_bytes(3, header.value);
+      if (with_value && !header.value.empty()) out_.put_bytes(2, header.value);
+      out_.put_bytes(1, header.name);
+    });
+  });
+}
+
+void ReplyWriter::put_mutation(uint32_t field, const http::HeaderMutation& mutation) {
+  out_.put_message(field, [&] {
+    for (const std::string_view name : std::views::reverse(mutation.remove)) out_.put_bytes(2, name);
+    for (const http::SetHeader& header : std::views::reverse(mutation.set)) put_set_header(header);
+  });
+}
+
+std::string_view ReplyWriter::headers(Direction direction, const HeaderReply& reply, const Extras& extras) {
+  const bool clear_route_cache = reply.clear_route_cache && direction == Direction::kRequest;
+  out_.clear();
+  put_extras_behind(extras);
+  out_.put_message(headers_field(direction), [&] {
+    if (!has_changes(reply.mutation) && !clear_route_cache && !reply.replace_body) return;
+    out_.put_message(1, [&] {  // CommonResponse
+      out_.put_flag(5, clear_route_cache);
+      if (reply.replace_body) out_.put_message(3, [&] { out_.put_bytes(1, *reply.replace_body); });
+      if (has_changes(reply.mutation)) {
+        put_mutation(2, *reply.mutation);
+      } else if (clear_route_cache) {
+        put_mutation(2, {});
+      }
+      if (reply.replace_body) out_.put_varint(1, kContinueAndReplace);
+    });
+  });
+  return out_.view();
+}
+
+std::string_view ReplyWriter::body(Direction direction, const Extras& extras) {
+  out_.clear();
+  put_extras_behind(extras);
+  out_.put_message(body_field(direction), [] {});
+  return out_.view();
+}
+
+std::string_view ReplyWriter::streamed_body(Direction direction, const StreamedBody& body,
+                                            const Extras& extras) {
+  out_.clear();
+  put_extras_behind(extras);
+  out_.put_message(body_field(direction), [&] {
+    out_.put_message(1, [&] {      // CommonResponse
+      out_.put_message(3, [&] {    // BodyMutation
+        out_.put_message(3, [&] {  // StreamedBodyResponse
+          out_.put_flag(5, body.drain_complete);
+          out_.put_flag(4, body.grpc_message_compressed);
+          out_.put_flag(3, body.end_of_stream_without_message);
+          out_.put_flag(2, body.end_of_stream);
+          if (!body.bytes.empty()) out_.put_bytes(1, body.bytes);
+        });
+      });
+    });
+  });
+  return out_.view();
+}
+
+std::string_view ReplyWriter::trailers(Direction direction, const http::HeaderMutation* mutation,
+                                       const Extras& extras) {
+  out_.clear();
+  put_extras_behind(extras);
+  out_.put_message(trailers_field(direction), [&] {
+    if (has_changes(mutation)) put_mutation(1, *mutation);
+  });
+  return out_.view();
+}
+
+std::string_view ReplyWriter::immediate(const ImmediateReply& reply, const Extras& extras) {
+  out_.clear();
+  put_extras_behind(extras);
+  out_.put_message(kImmediateResponse, [&] {
+    if (!reply.details.empty()) {
+      out_.put_bytes(5, http::repair_utf8(reply.details));
+    }
+    if (reply.grpc_status) out_.put_message(4, [&] { out_.put_number(1, *reply.grpc_status); });
+    if (!reply.body.empty()) out_.put_bytes(3, reply.body);
+    if (has_changes(reply.mutation)) put_mutation(2, *reply.mutation);
+    out_.put_message(1, [&] { out_.put_number(1, reply.status); });
+  });
+  return out_.view();
+}
+
+std::string_view ReplyWriter::window_update(const ServerWindowUpdate& update) {
+  out_.clear();
+  put_window_update(update);
+  return out_.view();
+}
+
+}  // namespace extprocd::wire
