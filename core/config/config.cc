@@ -1,0 +1,258 @@
+#include "core/config/config.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "core/config/address.h"
+#include "core/config/table_reader.h"
+#include "core/config/toml_value.h"
+
+namespace extprocd::config {
+namespace {
+
+constexpr uint64_t kMaxMessageSize = (2ULL << 30) - 1;  // what protobuf and gRPC can hold
+constexpr uint64_t kMaxFileSize = 1 << 20;
+constexpr double kLongestDrain = 86400;
+constexpr std::size_t kLongestName = 64;
+
+bool is_word(std::string_view text, std::string_view others) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [others](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           others.find(c) != std::string_view::npos;
+  });
+}
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+void to_lower(std::string& text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+}
+
+/// Reads a whole file's tables into a Config; each function does one table.
+class ConfigReader {
+ public:
+  ConfigReader(const std::string& file, std::vector<Diagnostic>& errors) : file_(file), errors_(errors) {}
+
+  void read(const Value& root, Config& config) {
+    TableReader top(root, "", file_, errors_);
+    with_table(top, "server", "server", [&](TableReader& table) { server(table, config.server); });
+    with_table(top, "admin", "admin", [&](TableReader& table) { admin(table, config.admin); });
+    with_table(top, "log", "log", [&](TableReader& table) { log(table, config.log); });
+    with_table(top, "plugins", "plugins", [&](TableReader& table) {
+      table.get("directory", config.plugins.directory);
+      table.get("runtime_dir", config.plugins.runtime_dir);
+    });
+    with_table(top, "mutation_rules", "mutation_rules",
+               [&](TableReader& table) { mutation_rules(table, config.mutation_rules); });
+    plugins(top, config.plugin);
+    top.report_unknown();
+  }
+
+ private:
+  template <typename Read>
+  void with_table(TableReader& parent, std::string_view key, std::string path, Read read) {
+    const Value* value = parent.take_table(key);
+    if (value == nullptr) return;
+    TableReader table(*value, std::move(path), file_, errors_);
+    read(table);
+    table.report_unknown();
+  }
+
+  void address(TableReader& table, std::string_view key, const std::string& text) {
+    const auto parsed = parse_address(text);
+    if (!parsed.ok()) table.error(key, "'" + text + "': " + std::string(parsed.status().message()));
+  }
+
+  void server(TableReader& table, Server& server) {
+    table.get("listen", server.listen);
+    if (server.listen.empty()) table.error("listen", "must have at least one address");
+    for (const std::string& text : server.listen) address(table, "listen", text);
+    table.get("threads", server.threads, 0, 1024);
+    with_table(table, "limits", "server.limits", [&](TableReader& limits) {
+      limits.get_size("max_message_size", server.limits.max_message_size, 1024, kMaxMessageSize);
+      limits.get("max_headers", server.limits.max_headers, 1, 1000000);
+      limits.get("max_streams_per_connection", server.limits.max_streams_per_connection, 1, 2147483647);
+    });
+    with_table(table, "drain", "server.drain", [&](TableReader& drain) {
+      drain.get_duration("grace", server.drain.grace, kLongestDrain);
+      drain.get_duration("deadline", server.drain.deadline, kLongestDrain);
+    });
+  }
+
+  void admin(TableReader& table, Admin& admin) {
+    table.get("listen", admin.listen);
+    if (admin.listen == "off") return;
+    const auto parsed = parse_address(admin.listen);
+    if (!parsed.ok()) {
+      table.error("listen", "'" + admin.listen + "': " + std::string(parsed.status().message()) + ", or \"off\"");
+    } else if (parsed->kind != Address::Kind::kTcp) {
+      table.error("listen", "must be host:port or \"off\"");
+    }
+  }
+
+  void one_of(TableReader& table, std::string_view key, const std::string& value,
+              const std::vector<std::string>& allowed) {
+    if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
+    std::string list;
+    for (const std::string& word : allowed) list += (list.empty() ? "" : ", ") + word;
+    table.error(key, "must be one of " + list + ", not '" + value + "'");
+  }
+
+  void log(TableReader& table, Log& log) {
+    table.get("level", log.level);
+    one_of(table, "level", log.level, {"trace", "debug", "info", "warn", "error", "off"});
+    table.get("format", log.format);
+    one_of(table, "format", log.format, {"auto", "text", "json"});
+  }
+
+  void mutation_rules(TableReader& table, MutationRules& rules) {
+    table.get("allow_all_routing", rules.allow_all_routing);
+    table.get("allow_envoy", rules.allow_envoy);
+    table.get("disallow_system", rules.disallow_system);
+    table.get("disallow_all", rules.disallow_all);
+    table.get("allow", rules.allow);
+    table.get("disallow", rules.disallow);
+    table.get("max_headers", rules.max_headers, 1, 1000000);
+    table.get("max_headers_kib", rules.max_headers_kib, 1, 1000000);
+    for (auto* list : {&rules.allow, &rules.disallow}) std::for_each(list->begin(), list->end(), &to_lower);
+  }
+
+  void plugins(TableReader& top, std::vector<Plugin>& plugins) {
+    const Value* value = top.take("plugin");
+    if (value == nullptr) return;
+    const auto* array = std::get_if<Value::Array>(&value->data);
+    if (array == nullptr) {
+      top.error("plugin", "must be written as [[plugin]], one table for each plugin");
+      return;
+    }
+    for (const Value& entry : *array) {
+      if (!std::holds_alternative<Value::Table>(entry.data)) {
+        errors_.push_back({file_, entry.position, "plugin must have only tables"});
+        continue;
+      }
+      plugins.push_back(plugin(entry, plugins));
+    }
+  }
+
+  Plugin plugin(const Value& entry, const std::vector<Plugin>& earlier) {
+    Plugin plugin;
+    plugin.position = entry.position;
+    TableReader table(entry, "plugin", file_, errors_);
+    table.get("name", plugin.name);
+    if (entry.find("name") == nullptr) {
+      table.error("name", "is missing: give each [[plugin]] a name of its own");
+    } else if (!is_word(plugin.name, "_.-") || plugin.name.size() > kLongestName) {
+      table.error("name", "must be 1 to 64 of letters, digits, '_', '.' and '-'");
+    } else if (std::any_of(earlier.begin(), earlier.end(), [&](const Plugin& other) { return other.name == plugin.name; })) {
+      table.error("name", "'" + plugin.name + "' is taken by an earlier [[plugin]]");
+    }
+    table.get("module", plugin.module);
+    if (entry.find("module") == nullptr) {
+      table.error("module", "is missing: name the file in plugins.directory, such as \"instructions.so\"");
+    } else if (plugin.module.empty() || plugin.module.find('/') != std::string::npos || plugin.module.starts_with('.') ||
+               plugin.module.find('\0') != std::string::npos) {
+      table.error("module", "must be the name of a file in plugins.directory, without a folder");
+    }
+    std::string policy = "fail";
+    table.get("on_error", policy);
+    one_of(table, "on_error", policy, {"fail", "deny", "skip"});
+    plugin.on_error = policy == "deny"   ? FailurePolicy::kDeny
+                      : policy == "skip" ? FailurePolicy::kSkip
+                                         : FailurePolicy::kFail;
+    table.get("deny_status", plugin.deny_status, 200, 599);
+    std::string hash;
+    table.get("sha256", hash);
+    if (entry.find("sha256") != nullptr) {
+      to_lower(hash);
+      if (!is_sha256(hash)) table.error("sha256", "must be 64 hexadecimal digits");
+      plugin.sha256 = hash;
+    }
+    if (const Value* own = table.take_table("config")) {
+      plugin.config = *own;
+    } else {
+      plugin.config = Value{Value::Table{}, entry.position};
+    }
+    table.report_unknown();
+    return plugin;
+  }
+
+  const std::string& file_;
+  std::vector<Diagnostic>& errors_;
+};
+
+}  // namespace
+
+std::string_view to_string(FailurePolicy policy) {
+  switch (policy) {
+    case FailurePolicy::kDeny:
+      return "deny";
+    case FailurePolicy::kSkip:
+      return "skip";
+    case FailurePolicy::kFail:
+      break;
+  }
+  return "fail";
+}
+
+std::string Diagnostic::to_string() const {
+  std::string place = file;
+  if (position.line != 0) place += ":" + std::to_string(position.line) + ":" + std::to_string(position.column);
+  return place.empty() ? text : place + ": " + text;
+}
+
+Config default_config() {
+  Config config;
+  Plugin plugin;
+  plugin.name = "instructions";
+  plugin.module = "instructions.so";
+  plugin.config.data = Value::Table{{"header", Value{std::string("instructions"), {}}}};
+  config.plugin.push_back(std::move(plugin));
+  return config;
+}
+
+LoadResult load_text(std::string_view text, const std::string& file) {
+  LoadResult result;
+  result.config.file = file;
+  try {
+    const ParsedToml parsed = parse_toml(text, file);
+    if (!parsed.ok) {
+      result.errors.push_back(parsed.error);
+      return result;
+    }
+    ConfigReader(file, result.errors).read(parsed.table, result.config);
+  } catch (const std::exception& exception) {
+    result.errors.push_back({file, {}, std::string("cannot be read: ") + exception.what()});
+  }
+  return result;
+}
+
+LoadResult load_file(const std::string& path) {
+  LoadResult failed;
+  failed.config.file = path;
+  const auto refuse = [&](const std::string& text) {
+    failed.errors.push_back({path, {}, text});
+    return failed;
+  };
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return refuse(std::string("cannot be read: ") + std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) return refuse("cannot be read: not a regular file");
+  if (static_cast<uint64_t>(info.st_size) > kMaxFileSize) return refuse("cannot be read: larger than 1 MiB");
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return refuse(std::string("cannot be read: ") + std::strerror(errno));
+  return load_text(text.str(), path);
+}
+
+}  // namespace extprocd::config

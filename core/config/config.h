@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config/value.h"
+#include "core/http/mutation_rules.h"
+
+namespace extprocd::config {
+
+/// What happens when a plugin fails: an error that it returned, an exception, a missed deadline.
+enum class FailurePolicy : uint8_t {
+  kFail,  ///< end the stream with the plugin's gRPC status; the data plane's own failure_mode_allow decides
+  kDeny,  ///< an immediate response with `deny_status`; as kFail where none can go out any more
+  kSkip,  ///< leave the plugin out for the rest of the stream
+};
+
+/// "fail", "deny" or "skip".
+std::string_view to_string(FailurePolicy policy);
+
+/// [server.limits]
+struct Limits {
+  uint64_t max_message_size = 64ull << 20;      ///< bytes of one gRPC message from the data plane
+  uint32_t max_headers = 1000;                  ///< entries of one header map from the data plane
+  uint32_t max_streams_per_connection = 10000;  ///< HTTP/2 SETTINGS_MAX_CONCURRENT_STREAMS
+};
+
+/// [server.drain]: what SIGTERM does. Seconds; fractions are allowed.
+struct Drain {
+  double grace = 1.0;      ///< from health NOT_SERVING to GOAWAY
+  double deadline = 30.0;  ///< from GOAWAY until streams still open are cancelled
+};
+
+/// [server]
+struct Server {
+  std::vector<std::string> listen = {"127.0.0.1:18080"};  ///< host:port, [::]:port, unix:/path
+  uint32_t threads = 0;                                   ///< 0 = one a core
+  Limits limits;
+  Drain drain;
+};
+
+/// [admin]
+struct Admin {
+  std::string listen = "127.0.0.1:18081";  ///< host:port; "off" for none
+};
+
+/// [log]
+struct Log {
+  std::string level = "info";   ///< trace, debug, info, warn, error, off
+  std::string format = "auto";  ///< text, json; auto = text on a terminal, json otherwise
+};
+
+/// [plugins]
+struct Plugins {
+  std::string directory;    ///< empty = beside the binary, or the installed library folder
+  std::string runtime_dir;  ///< empty = $RUNTIME_DIRECTORY, else a private folder in /tmp
+};
+
+/// [mutation_rules]: which headers plugins may change.
+using MutationRules = http::MutationRules;
+
+/// One [[plugin]].
+struct Plugin {
+  std::string name;    ///< unique; metric label, log name, chain reference
+  std::string module;  ///< file name in plugins.directory
+  FailurePolicy on_error = FailurePolicy::kFail;
+  uint32_t deny_status = 500;         ///< HTTP status of kDeny, 200 to 599
+  std::optional<std::string> sha256;  ///< 64 lower-case hex digits
+  Value config;                       ///< [plugin.config]; always a table
+  Position position;                  ///< of the entry
+};
+
+/// A whole configuration, valid in itself: names are unique, numbers in range, addresses well formed.
+struct Config {
+  std::string file;  ///< as given on the command line; empty when built in
+  Server server;
+  Admin admin;
+  Log log;
+  Plugins plugins;
+  MutationRules mutation_rules;
+  std::vector<Plugin> plugin;
+};
+
+/// One thing that is wrong, at a place.
+struct Diagnostic {
+  std::string file;
+  Position position;  ///< line 0 where no place fits
+  std::string text;   ///< says what is wrong and what to write instead
+
+  /// "file:line:column: text"
+  [[nodiscard]] std::string to_string() const;
+};
+
+/// What reading a file gave: `config` is meaningful only if `errors` is empty.
+struct LoadResult {
+  Config config;
+  std::vector<Diagnostic> errors;
+};
+
+/// The configuration that the server has with no file: one `instructions` plugin.
+Config default_config();
+
+/// Reads a TOML file. All errors but those of syntax are collected. Never throws.
+LoadResult load_file(const std::string& path);
+
+/// Reads TOML text; `file` is what messages call it.
+LoadResult load_text(std::string_view text, const std::string& file);
+
+}  // namespace extprocd::config
