@@ -114,8 +114,11 @@ class LineFormatter final : public spdlog::formatter {
 };
 
 std::shared_ptr<spdlog::sinks::sink>& sink() {
-  static auto* const the_sink =
-      new std::shared_ptr<spdlog::sinks::sink>(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  static auto* const the_sink = [] {
+    auto* made = new std::shared_ptr<spdlog::sinks::sink>(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    (*made)->set_formatter(std::make_unique<LineFormatter>(/*json=*/false));
+    return made;
+  }();
   return *the_sink;
 }
 

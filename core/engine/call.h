@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <extproc/abi.h>
+
+#include "core/engine/chain.h"
+#include "core/engine/exchange.h"
+
+/// One callback in flight: what a plugin's host calls act on. Lives on the stack of the thread that makes the callback.
+struct extproc_call {
+  extproc_call(extprocd::engine::Exchange& of_exchange, const extprocd::engine::ChainLink& of_link, uint32_t in_phase)
+      : exchange(of_exchange), link(of_link), phase(in_phase) {}
+
+  extprocd::engine::Exchange& exchange;
+  const extprocd::engine::ChainLink& link;
+  uint32_t phase;         ///< EXTPROC_*
+  bool may_edit = false;  ///< false in stream_begin and stream_end
+
+  std::string_view last_error;  ///< text of the last refusal: static, or in the exchange's arena
+  std::optional<extprocd::engine::LocalReply> reply;
+  uint32_t failure_code = 2;  ///< gRPC UNKNOWN
+  std::string failure_text;
+};
+
+namespace extprocd::engine {
+
+/// Fills in the functions of the core table that act on a call.
+void set_call_functions(extproc_host& table);
+
+/// The tables of the extensions that act on a call.
+const extproc_metadata_api& metadata_extension();
+const extproc_store_api& store_extension();
+
+/// The tables of the extensions that a plugin uses while it is created.
+const extproc_config_api& config_extension();
+const extproc_metrics_api& metrics_extension();
+
+}  // namespace extprocd::engine

@@ -1,0 +1,365 @@
+// The host functions that act on one callback in flight: headers, body, reply, failure, metadata, store.
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/engine/abi_text.h"
+#include "core/engine/call.h"
+#include "core/http/header_syntax.h"
+#include "core/http/mutation_rules.h"
+
+namespace extprocd::engine {
+namespace {
+
+using telemetry::Refusal;
+
+constexpr std::size_t kMaxFailureText = 1024;
+
+extproc_status refuse(extproc_call* call, extproc_status status, std::string_view reason) {
+  call->last_error = reason;
+  Refusal kind{};
+  switch (status) {
+    case EXTPROC_INVALID:
+      kind = Refusal::kInvalid;
+      break;
+    case EXTPROC_FORBIDDEN:
+      kind = Refusal::kForbidden;
+      break;
+    case EXTPROC_TOO_LATE:
+      kind = Refusal::kTooLate;
+      break;
+    case EXTPROC_LIMIT:
+      kind = Refusal::kLimit;
+      break;
+    case EXTPROC_UNSUPPORTED:
+      kind = Refusal::kUnsupported;
+      break;
+    default:
+      return status;  // looking for something that is not there is no refusal
+  }
+  call->link.host->metrics().refused[static_cast<std::size_t>(kind)]->add();
+  return status;
+}
+
+/// A refusal whose text names a header.
+extproc_status refuse_header(extproc_call* call, extproc_status status, std::string_view name,
+                             std::string_view reason) {
+  const std::string text = "header '" + std::string(name.substr(0, 100)) + "': " + std::string(reason);
+  return refuse(call, status, call->exchange.arena.copy(text));
+}
+
+/// Runs what may allocate: no exception may reach the plugin.
+template <typename Body>
+extproc_status guarded(extproc_call* call, Body body) noexcept {
+  try {
+    call->last_error = {};
+    return body();
+  } catch (const std::exception&) {
+    call->last_error = "the host is out of memory";
+    return EXTPROC_LIMIT;
+  }
+}
+
+extproc_str last_error(extproc_call* call) { return to_abi(call->last_error); }
+
+const extproc_stream_facts* facts(extproc_call* call) { return &call->exchange.facts; }
+
+extproc_status headers(extproc_call* call, uint32_t map_id, const extproc_header** entries, size_t* count) {
+  return guarded(call, [&]() -> extproc_status {
+    const http::HeaderMap* map = call->exchange.map(map_id);
+    if (map == nullptr || entries == nullptr || count == nullptr) {
+      return refuse(call, EXTPROC_INVALID, "no such header map, or a null pointer");
+    }
+    if (!map->present()) return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
+    *entries = map->entries().data();
+    *count = map->entries().size();
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status header_get(extproc_call* call, uint32_t map_id, extproc_str name, extproc_str* value) {
+  return guarded(call, [&]() -> extproc_status {
+    const http::HeaderMap* map = call->exchange.map(map_id);
+    if (map == nullptr || value == nullptr) {
+      return refuse(call, EXTPROC_INVALID, "no such header map, or a null pointer");
+    }
+    const auto found = map->first(from_abi(name));
+    if (!found) return EXTPROC_NOT_FOUND;
+    *value = to_abi(*found);
+    return EXTPROC_OK;
+  });
+}
+
+http::MapKind kind_of(uint32_t map_id) {
+  switch (map_id) {
+    case EXTPROC_REQUEST_HEADERS:
+      return http::MapKind::kRequestHeaders;
+    case EXTPROC_REQUEST_TRAILERS:
+      return http::MapKind::kRequestTrailers;
+    case EXTPROC_RESPONSE_HEADERS:
+      return http::MapKind::kResponseHeaders;
+    case EXTPROC_RESPONSE_TRAILERS:
+      return http::MapKind::kResponseTrailers;
+    default:
+      return http::MapKind::kLocalReply;
+  }
+}
+
+/// Would the data plane refuse the map for its size after this edit?
+bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Operation operation, std::string_view name,
+                std::string_view value) {
+  std::size_t entries = map.entries().size() + 1;
+  std::size_t bytes = http::byte_size(map.entries()) + name.size() + value.size();
+  if (operation == http::Operation::kSet) {
+    for (const auto& entry : map.entries()) {
+      if (from_abi(entry.name) != name) continue;
+      --entries;
+      bytes -= entry.name.size + entry.value.size;
+    }
+  }
+  // A data plane that sent more than the default limit has a higher one.
+  return entries > std::max<std::size_t>(exchange.rules.max_headers, map.original().size()) ||
+         bytes > std::max<std::size_t>(std::size_t{exchange.rules.max_headers_kib} * 1024,
+                                       http::byte_size(map.original()));
+}
+
+extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operation, extproc_str raw_name,
+                    extproc_str raw_value) {
+  return guarded(call, [&]() -> extproc_status {
+    Exchange& exchange = call->exchange;
+    http::HeaderMap* map = exchange.map(map_id);
+    const std::string_view value = from_abi(raw_value);
+    if (map == nullptr) return refuse(call, EXTPROC_INVALID, "no such header map");
+    if (!map->present()) return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
+    if (!call->may_edit || map_id != call->phase) {
+      return refuse_header(call, EXTPROC_TOO_LATE, from_abi(raw_name),
+                           "only the headers or trailers of the phase that on_phase is called for can be changed");
+    }
+    if (!http::is_valid_name(from_abi(raw_name))) {
+      return refuse_header(call, EXTPROC_INVALID, from_abi(raw_name), "not a valid header name");
+    }
+    const std::string_view name = http::lower_case(from_abi(raw_name), exchange.arena);
+    if (!http::is_valid_value(value)) {
+      return refuse_header(call, EXTPROC_INVALID, name,
+                           "the value has control characters or is longer than 16384 bytes");
+    }
+    const std::string_view reason = http::refusal(exchange.rules, kind_of(map_id), operation, name, value,
+                                                  exchange.replacement_body.has_value());
+    if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
+    if (operation == http::Operation::kRemove) {
+      if (map->touched() >= exchange.rules.max_headers && !map->first(name)) {
+        return refuse_header(call, EXTPROC_LIMIT, name, "too many headers removed in one phase");
+      }
+      map->remove(name, exchange.arena);
+      return EXTPROC_OK;
+    }
+    if (over_limit(exchange, *map, operation, name, value)) {
+      return refuse_header(call, EXTPROC_LIMIT, name,
+                           "the header map would pass mutation_rules.max_headers or max_headers_kib");
+    }
+    if (operation == http::Operation::kSet) {
+      map->set(name, value, exchange.arena);
+    } else {
+      map->add(name, value, exchange.arena);
+    }
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status header_set(extproc_call* call, uint32_t map, extproc_str name, extproc_str value) {
+  return edit(call, map, http::Operation::kSet, name, value);
+}
+extproc_status header_add(extproc_call* call, uint32_t map, extproc_str name, extproc_str value) {
+  return edit(call, map, http::Operation::kAdd, name, value);
+}
+extproc_status header_remove(extproc_call* call, uint32_t map, extproc_str name) {
+  return edit(call, map, http::Operation::kRemove, name, extproc_str{nullptr, 0});
+}
+
+extproc_status body(extproc_call* call, const extproc_str** slices, size_t* count) {
+  if (slices == nullptr || count == nullptr) return refuse(call, EXTPROC_INVALID, "a null pointer");
+  if (call->phase != EXTPROC_REQUEST_BODY && call->phase != EXTPROC_RESPONSE_BODY) {
+    return refuse(call, EXTPROC_NOT_FOUND, "there is a body only in a body phase");
+  }
+  *slices = call->exchange.body.data();
+  *count = call->exchange.body.size();
+  return EXTPROC_OK;
+}
+
+extproc_status replace_body(extproc_call* call, extproc_str text) {
+  return guarded(call, [&]() -> extproc_status {
+    if (!call->may_edit) return refuse(call, EXTPROC_TOO_LATE, "a body can be replaced only in on_phase");
+    const bool request = call->phase == EXTPROC_REQUEST_HEADERS;
+    if (!request && call->phase != EXTPROC_RESPONSE_HEADERS) {
+      return refuse(call, EXTPROC_UNSUPPORTED, "a body can be replaced only in a headers phase");
+    }
+    const auto& known = call->exchange.facts;
+    if ((request ? known.request_body_mode : known.response_body_mode) == EXTPROC_BODY_GRPC) {
+      return refuse(call, EXTPROC_UNSUPPORTED, "a gRPC data plane cannot replace a body from the headers phase");
+    }
+    call->exchange.replacement_body = from_abi(text);
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status reply(extproc_call* call, const extproc_reply* reply) {
+  return guarded(call, [&]() -> extproc_status {
+    if (reply == nullptr || !EXTPROC_HAS(reply, extproc_reply, grpc_status)) {
+      return refuse(call, EXTPROC_INVALID, "the reply is null or its struct_size too small");
+    }
+    if (!call->may_edit || call->phase == EXTPROC_LOCAL_REPLY || !call->exchange.reply_possible) {
+      return refuse(call, EXTPROC_TOO_LATE, "an immediate response cannot go out any more");
+    }
+    if (reply->status < 200 || reply->status > 599) {
+      return refuse(call, EXTPROC_INVALID, "the status of an immediate response must be 200 to 599");
+    }
+    if (reply->grpc_status < -1 || reply->grpc_status > 16) {
+      return refuse(call, EXTPROC_INVALID, "the gRPC status of an immediate response must be 0 to 16, or -1 for none");
+    }
+    if (reply->headers == nullptr && reply->headers_count > 0) {
+      return refuse(call, EXTPROC_INVALID, "the reply's headers are null but their count is not 0");
+    }
+    const auto& rules = call->exchange.rules;
+    if (reply->headers_count > rules.max_headers) {
+      return refuse(call, EXTPROC_LIMIT, "the reply has more headers than mutation_rules.max_headers");
+    }
+    http::HeaderMap fresh;
+    // For on_local_reply to read; an original entry is no change, so it is not sent.
+    fresh.add_original(":status", call->exchange.arena.copy(std::to_string(reply->status)), call->exchange.arena);
+    for (size_t i = 0; i < reply->headers_count; ++i) {
+      const std::string_view raw = from_abi(reply->headers[i].name);
+      const std::string_view value = from_abi(reply->headers[i].value);
+      if (!http::is_valid_name(raw) || !http::is_valid_value(value)) {
+        return refuse_header(call, EXTPROC_INVALID, raw, "not a valid name or value");
+      }
+      const std::string_view name = http::lower_case(raw, call->exchange.arena);
+      const std::string_view reason =
+          http::refusal(rules, http::MapKind::kLocalReply, http::Operation::kSet, name, value, false);
+      if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
+      if (fresh.first(name)) {
+        fresh.add(name, value, call->exchange.arena);
+      } else {
+        fresh.set(name, value, call->exchange.arena);
+      }
+    }
+    LocalReply made;
+    made.status = reply->status;
+    made.body = from_abi(reply->body);
+    made.details = from_abi(reply->details);
+    if (reply->grpc_status >= 0) made.grpc_status = static_cast<uint32_t>(reply->grpc_status);
+    *call->exchange.map(EXTPROC_LOCAL_REPLY) = std::move(fresh);
+    call->reply = std::move(made);
+    return EXTPROC_OK;
+  });
+}
+
+void fail(extproc_call* call, uint32_t grpc_status, extproc_str text) {
+  guarded(call, [&]() -> extproc_status {
+    call->failure_code = grpc_status >= 1 && grpc_status <= 16 ? grpc_status : 2;
+    call->failure_text = from_abi(text).substr(0, kMaxFailureText);
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status clear_route_cache(extproc_call* call) {
+  if (!call->may_edit) return refuse(call, EXTPROC_TOO_LATE, "the route cache can be cleared only in on_phase");
+  if (call->phase != EXTPROC_REQUEST_HEADERS) {
+    return refuse(call, EXTPROC_UNSUPPORTED, "the route cache can be cleared only in the request headers phase");
+  }
+  call->exchange.clear_route_cache = true;
+  return EXTPROC_OK;
+}
+
+extproc_status hand_out(extproc_call* call, const std::optional<std::string>& text, extproc_str* value) {
+  if (value == nullptr) return refuse(call, EXTPROC_INVALID, "a null pointer");
+  if (!text) return EXTPROC_NOT_FOUND;
+  *value = to_abi(call->exchange.arena.copy(*text));
+  return EXTPROC_OK;
+}
+
+extproc_status attribute(extproc_call* call, extproc_str name, extproc_str* value) {
+  return guarded(call, [&] { return hand_out(call, call->exchange.attributes.get(from_abi(name)), value); });
+}
+
+extproc_status metadata(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str* value) {
+  return guarded(call, [&] {
+    return hand_out(call, call->exchange.metadata.get(from_abi(name_space), from_abi(key)), value);
+  });
+}
+
+template <typename Value>
+extproc_status set_metadata(extproc_call* call, extproc_str name_space, extproc_str key, Value value) {
+  return guarded(call, [&]() -> extproc_status {
+    if (!call->may_edit) return refuse(call, EXTPROC_TOO_LATE, "dynamic metadata can be set only in on_phase");
+    if (!call->exchange.dynamic_metadata.set(from_abi(name_space), from_abi(key), value)) {
+      return refuse(call, EXTPROC_INVALID, "namespace, key and text of dynamic metadata must be UTF-8 and not empty");
+    }
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status set_string(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str value) {
+  return set_metadata(call, name_space, key, from_abi(value));
+}
+extproc_status set_number(extproc_call* call, extproc_str name_space, extproc_str key, double value) {
+  return set_metadata(call, name_space, key, value);
+}
+extproc_status set_bool(extproc_call* call, extproc_str name_space, extproc_str key, uint32_t value) {
+  return set_metadata(call, name_space, key, value != 0);
+}
+
+extproc_status store_get(extproc_call* call, extproc_str key, extproc_str* value) {
+  return guarded(call, [&]() -> extproc_status {
+    if (value == nullptr) return refuse(call, EXTPROC_INVALID, "a null pointer");
+    const auto found = call->exchange.store.get(from_abi(key));
+    if (!found) return EXTPROC_NOT_FOUND;
+    *value = to_abi(*found);
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status store_set(extproc_call* call, extproc_str key, extproc_str value) {
+  return guarded(call, [&]() -> extproc_status {
+    if (call->exchange.store.set(from_abi(key), from_abi(value))) return EXTPROC_OK;
+    return refuse(call, EXTPROC_LIMIT, "the stream's store is full (64 KiB)");
+  });
+}
+
+extproc_status store_remove(extproc_call* call, extproc_str key) {
+  return guarded(call, [&]() -> extproc_status {
+    return call->exchange.store.remove(from_abi(key)) ? EXTPROC_OK : EXTPROC_NOT_FOUND;
+  });
+}
+
+}  // namespace
+
+void set_call_functions(extproc_host& table) {
+  table.last_error = &last_error;
+  table.facts = &facts;
+  table.headers = &headers;
+  table.header_get = &header_get;
+  table.header_set = &header_set;
+  table.header_add = &header_add;
+  table.header_remove = &header_remove;
+  table.body = &body;
+  table.replace_body = &replace_body;
+  table.reply = &reply;
+  table.fail = &fail;
+  table.clear_route_cache = &clear_route_cache;
+}
+
+const extproc_metadata_api& metadata_extension() {
+  static constexpr extproc_metadata_api kTable = {
+      sizeof(extproc_metadata_api), 0, &attribute, &metadata, &set_string, &set_number, &set_bool};
+  return kTable;
+}
+
+const extproc_store_api& store_extension() {
+  static constexpr extproc_store_api kTable = {sizeof(extproc_store_api), 0, &store_get, &store_set, &store_remove};
+  return kTable;
+}
+
+}  // namespace extprocd::engine

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <extproc/abi.h>
+
+#include "core/config/config.h"
+#include "core/engine/plugin_host.h"
+
+namespace extprocd::engine {
+
+/// One plugin's place in a chain, with all that a call needs resolved beforehand. Borrowed from the generation.
+struct ChainLink {
+  const extproc_plugin* descriptor;
+  void* instance;
+  PluginHost* host;  ///< name, metrics, log
+  config::FailurePolicy on_error;
+  uint32_t deny_status;
+  std::size_t state_offset;  ///< of its per-stream state in the chain's state memory
+};
+
+/// An ordered list of plugins that a stream runs. Immutable once built; shared by all threads.
+class Chain {
+ public:
+  explicit Chain(std::string name) : name_(std::move(name)) {}
+
+  /// Appends a plugin; while the generation is built.
+  void add(const extproc_plugin& descriptor, void* instance, PluginHost& host, config::FailurePolicy on_error,
+           uint32_t deny_status);
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::vector<ChainLink>& links() const { return links_; }
+  /// EXTPROC_PHASE_BIT of every phase that some plugin asked for.
+  [[nodiscard]] uint32_t phases() const { return phases_; }
+  /// Bytes of per-stream state of all plugins together, aligned for kStateAlign.
+  [[nodiscard]] std::size_t state_size() const { return state_size_; }
+
+  static constexpr std::size_t kStateAlign = 64;
+
+ private:
+  std::string name_;
+  std::vector<ChainLink> links_;
+  uint32_t phases_ = 0;
+  std::size_t state_size_ = 0;
+};
+
+}  // namespace extprocd::engine

@@ -1,0 +1,256 @@
+#include "core/engine/chain_run.h"
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "core/engine/abi_text.h"
+#include "core/engine/call.h"
+#include "core/http/header_syntax.h"
+#include "core/http/utf8.h"
+
+namespace extprocd::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using telemetry::CallResult;
+
+bool is_response(uint32_t phase) {
+  return phase == EXTPROC_RESPONSE_HEADERS || phase == EXTPROC_RESPONSE_BODY || phase == EXTPROC_RESPONSE_TRAILERS;
+}
+
+/// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
+template <typename Callback>
+extproc_action guarded(extproc_call& call, Callback callback) noexcept {
+  try {
+    return callback();
+  } catch (const std::exception& exception) {
+    call.failure_text = std::string("exception: ") + exception.what();
+  } catch (...) {
+    call.failure_text = "exception of unknown type";
+  }
+  call.failure_code = 2;
+  return EXTPROC_FAIL;
+}
+
+CallResult result_of(extproc_action action, bool mutated) {
+  switch (action) {
+    case EXTPROC_CONTINUE:
+      return mutated ? CallResult::kMutated : CallResult::kOk;
+    case EXTPROC_REPLY:
+      return CallResult::kReplied;
+    case EXTPROC_FINISH:
+      return CallResult::kFinished;
+    default:
+      return CallResult::kError;
+  }
+}
+
+}  // namespace
+
+ChainRun::ChainRun(const Chain& chain, Exchange& exchange) : chain_(chain), exchange_(exchange) {
+  const std::size_t count = chain.links().size();
+  if (count == 0) return;
+  auto* states = static_cast<LinkState*>(exchange.arena.allocate(count * sizeof(LinkState), alignof(LinkState)));
+  for (std::size_t i = 0; i < count; ++i) new (&states[i]) LinkState();
+  states_ = {states, count};
+}
+
+void* ChainRun::state_of(const ChainLink& link) {
+  if (link.descriptor->stream_state_size == 0) return nullptr;
+  if (memory_ == nullptr) {
+    memory_ = static_cast<std::byte*>(exchange_.arena.allocate(chain_.state_size(), Chain::kStateAlign));
+  }
+  return memory_ + link.state_offset;
+}
+
+PhaseResult ChainRun::run(uint32_t phase, uint32_t flags) {
+  phase_ = phase;
+  flags_ = flags;
+  step_ = 0;
+  if ((chain_.phases() & EXTPROC_PHASE_BIT(phase)) == 0) return {};
+  return run_from_cursor();
+}
+
+PhaseResult ChainRun::run_from_cursor() {
+  const std::size_t count = chain_.links().size();
+  while (step_ < count) {
+    const std::size_t position = is_response(phase_) ? count - 1 - step_ : step_;
+    ++step_;
+    if (auto result = run_link(position)) return std::move(*result);
+  }
+  return {};
+}
+
+std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
+  const ChainLink& link = chain_.links()[position];
+  LinkState& state = states_[position];
+  if (state.done || (link.descriptor->phases & EXTPROC_PHASE_BIT(phase_)) == 0) return std::nullopt;
+
+  extproc_call call(exchange_, link, phase_);
+  set_undo_point(phase_);
+  if (!state.begun && !begin(position, call)) return on_failure(position, call);
+
+  const extproc_action action = call_phase(position, call, flags_);
+  if (action == EXTPROC_CONTINUE) return std::nullopt;
+  if (action == EXTPROC_FINISH) {
+    state.done = true;
+    return std::nullopt;
+  }
+  if (action == EXTPROC_REPLY && call.reply) {
+    link.host->metrics().immediate_responses->add();
+    return reply_with(position, std::move(*call.reply));
+  }
+  if (action == EXTPROC_REPLY) call.failure_text = "answered EXTPROC_REPLY without a reply";
+  if (action > EXTPROC_FINISH) call.failure_text = "answered an unknown action " + std::to_string(action);
+  return on_failure(position, call);
+}
+
+bool ChainRun::begin(std::size_t position, extproc_call& call) {
+  const ChainLink& link = chain_.links()[position];
+  if (link.descriptor->stream_begin != nullptr) {
+    const extproc_action action = guarded(call, [&] {
+      return link.descriptor->stream_begin(link.instance, state_of(link), &call, &exchange_.facts);
+    });
+    if (action != EXTPROC_CONTINUE) return false;
+  }
+  states_[position].begun = true;
+  return true;
+}
+
+extproc_action ChainRun::call_phase(std::size_t position, extproc_call& call, uint32_t flags) {
+  const ChainLink& link = chain_.links()[position];
+  const auto& metrics = link.host->metrics();
+  call.may_edit = true;
+  const auto start = Clock::now();
+  const extproc_action action = guarded(call, [&] {
+    return link.descriptor->on_phase(link.instance, state_of(link), &call, call.phase, flags);
+  });
+  const auto spent = Clock::now() - start;
+  call.may_edit = false;
+  states_[position].spent += spent;
+
+  const http::HeaderMap* map = exchange_.map(call.phase);
+  const bool mutated = (map != nullptr && map->edited_since_undo_point()) || exchange_.replacement_body != undo_replacement_;
+  metrics.durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
+  const bool lacks_reply = action == EXTPROC_REPLY && !call.reply;
+  const CallResult result = lacks_reply ? CallResult::kError : result_of(action, mutated);
+  metrics.calls[call.phase][static_cast<std::size_t>(result)]->add();
+  if (mutated && result != CallResult::kError) metrics.mutations[call.phase]->add();
+  return action;
+}
+
+std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extproc_call& call) {
+  const ChainLink& link = chain_.links()[position];
+  undo();
+  // Whatever the policy, a plugin that failed is not asked again on this stream, but for stream_end.
+  states_[position].done = true;
+
+  const bool can_deny = link.on_error == config::FailurePolicy::kDeny && exchange_.reply_possible;
+  const auto policy = link.on_error == config::FailurePolicy::kDeny && !can_deny ? config::FailurePolicy::kFail : link.on_error;
+  link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
+  const std::string text = http::repair_utf8(call.failure_text.empty() ? "failed without a text" : call.failure_text);
+  if (link.host->failure_log_limit().allow()) {
+    telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
+                   "failed in " + std::string(telemetry::to_string(static_cast<telemetry::Phase>(call.phase))) +
+                       " of stream " + std::to_string(exchange_.facts.id) + ", policy " +
+                       std::string(config::to_string(policy)) + ": " + text);
+  }
+
+  switch (policy) {
+    case config::FailurePolicy::kSkip:
+      return std::nullopt;
+    case config::FailurePolicy::kDeny: {
+      http::HeaderMap& headers = *exchange_.map(EXTPROC_LOCAL_REPLY);
+      headers = {};
+      headers.add_original(":status", exchange_.arena.copy(std::to_string(link.deny_status)), exchange_.arena);
+      LocalReply reply;
+      reply.status = link.deny_status;
+      reply.details = "extproc_" + link.host->name() + "_failed";
+      return reply_with(position, std::move(reply));
+    }
+    case config::FailurePolicy::kFail:
+      break;
+  }
+  PhaseResult result;
+  result.kind = PhaseResult::Kind::kFail;
+  result.failure = absl::Status(static_cast<absl::StatusCode>(call.failure_code), text);
+  return result;
+}
+
+PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
+  PhaseResult result;
+  result.kind = PhaseResult::Kind::kReply;
+  result.reply = std::move(reply);
+  for (std::size_t i = chain_.links().size(); i-- > 0;) {
+    const ChainLink& link = chain_.links()[i];
+    LinkState& state = states_[i];
+    const bool wants = (link.descriptor->phases & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0;
+    if (i == position || !state.begun || state.done || !wants) continue;
+    extproc_call call(exchange_, link, EXTPROC_LOCAL_REPLY);
+    set_undo_point(EXTPROC_LOCAL_REPLY);
+    const extproc_action action = call_phase(i, call, 0);
+    if (action == EXTPROC_CONTINUE || action == EXTPROC_FINISH) continue;
+    // The reply goes out all the same: a denial must not be lost to another plugin's fault.
+    undo();
+    state.done = true;
+    link.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->add();
+    if (link.host->failure_log_limit().allow()) {
+      telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
+                     "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
+                         ", its headers are left out: " + http::repair_utf8(call.failure_text));
+    }
+  }
+  return result;
+}
+
+void ChainRun::set_undo_point(uint32_t phase) {
+  if (http::HeaderMap* map = exchange_.map(phase)) map->begin_undo();
+  undo_metadata_saved_ = !exchange_.dynamic_metadata.empty();
+  if (undo_metadata_saved_) undo_metadata_ = exchange_.dynamic_metadata;
+  undo_clear_route_cache_ = exchange_.clear_route_cache;
+  undo_replacement_ = exchange_.replacement_body;
+  phase_of_undo_ = phase;
+}
+
+void ChainRun::undo() {
+  if (http::HeaderMap* map = exchange_.map(phase_of_undo_)) map->undo();
+  exchange_.dynamic_metadata = undo_metadata_saved_ ? undo_metadata_ : wire::DynamicMetadata();
+  exchange_.clear_route_cache = undo_clear_route_cache_;
+  exchange_.replacement_body = undo_replacement_;
+}
+
+void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanoseconds duration) {
+  extproc_stream_end info{};
+  info.struct_size = sizeof info;
+  info.reason = reason;
+  info.grpc_status = grpc_status;
+  info.response_status = exchange_.local_reply_status;
+  if (info.response_status == 0) {
+    if (const auto status = exchange_.map(EXTPROC_RESPONSE_HEADERS)->first(":status")) {
+      info.response_status = http::parse_status(*status);
+    }
+  }
+  info.duration_ns = static_cast<uint64_t>(duration.count());
+  for (std::size_t i = states_.size(); i-- > 0;) {
+    const ChainLink& link = chain_.links()[i];
+    if (!states_[i].begun) continue;
+    states_[i].begun = false;
+    states_[i].done = true;
+    if (link.descriptor->stream_end == nullptr) continue;
+    info.plugin_duration_ns = static_cast<uint64_t>(states_[i].spent.count());
+    extproc_call call(exchange_, link, EXTPROC_PHASE_COUNT);
+    const extproc_action action = guarded(call, [&]() -> extproc_action {
+      link.descriptor->stream_end(link.instance, state_of(link), &call, &info);
+      return EXTPROC_CONTINUE;
+    });
+    if (action == EXTPROC_FAIL && link.host->failure_log_limit().allow()) {
+      telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
+                     "stream_end of stream " + std::to_string(exchange_.facts.id) + ": " +
+                         http::repair_utf8(call.failure_text));
+    }
+  }
+}
+
+}  // namespace extprocd::engine

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include <extproc/abi.h>
+
+#include "absl/status/status.h"
+#include "core/engine/chain.h"
+#include "core/engine/exchange.h"
+
+struct extproc_call;
+
+namespace extprocd::engine {
+
+/// What came of running a phase through the chain.
+struct PhaseResult {
+  enum class Kind : uint8_t {
+    kContinue,  ///< send the phase's reply with the exchange's edits
+    kReply,     ///< send `reply`; nothing comes after it
+    kFail,      ///< end the stream with `failure`
+  };
+  Kind kind = Kind::kContinue;
+  std::optional<LocalReply> reply;
+  absl::Status failure;
+};
+
+/// One stream's way through a chain: which plugins have begun, their per-stream state, and a cursor over the plugins
+/// of the phase that runs. Applies failure policies and takes back what a failed plugin had changed. One thread at a
+/// time; chain and exchange outlive it.
+class ChainRun {
+ public:
+  ChainRun(const Chain& chain, Exchange& exchange);
+  ChainRun(const ChainRun&) = delete;
+  ChainRun& operator=(const ChainRun&) = delete;
+
+  /// Runs a phase (EXTPROC_*) through the plugins that asked for it: requests in order, responses in reverse.
+  PhaseResult run(uint32_t phase, uint32_t flags);
+
+  /// Tells every plugin that had begun that the stream is over, in reverse order. Once.
+  void end(uint32_t reason, uint32_t grpc_status, std::chrono::nanoseconds duration);
+
+ private:
+  struct LinkState {
+    bool begun = false;
+    bool done = false;  // finished, left out after a failure, or not to be asked again
+    std::chrono::nanoseconds spent{0};
+  };
+
+  PhaseResult run_from_cursor();
+  std::optional<PhaseResult> run_link(std::size_t position);
+  bool begin(std::size_t position, extproc_call& call);
+  std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call);
+  PhaseResult reply_with(std::size_t position, LocalReply reply);
+  extproc_action call_phase(std::size_t position, extproc_call& call, uint32_t flags);
+  void set_undo_point(uint32_t phase);
+  void undo();
+  void* state_of(const ChainLink& link);
+
+  const Chain& chain_;
+  Exchange& exchange_;
+  std::span<LinkState> states_;
+  std::byte* memory_ = nullptr;
+
+  // The cursor.
+  uint32_t phase_ = 0;
+  uint32_t flags_ = 0;
+  std::size_t step_ = 0;
+
+  // What undo() goes back to, besides the header maps' own undo points.
+  wire::DynamicMetadata undo_metadata_;
+  uint32_t phase_of_undo_ = 0;
+  bool undo_metadata_saved_ = false;
+  bool undo_clear_route_cache_ = false;
+  std::optional<std::string> undo_replacement_;
+};
+
+}  // namespace extprocd::engine

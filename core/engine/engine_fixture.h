@@ -1,0 +1,140 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <extproc/abi.h>
+#include <google/protobuf/text_format.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include "core/engine/stream.h"
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
+
+// For tests: streams of the engine without a transport, with plugins that are lambdas behind the C contract.
+namespace extprocd::engine {
+
+using envoy::service::ext_proc::v3::ProcessingRequest;
+using envoy::service::ext_proc::v3::ProcessingResponse;
+
+/// A plugin whose callbacks are functions of the test.
+struct ScriptedPlugin {
+  std::function<extproc_action(extproc_call*, uint32_t phase, uint32_t flags)> on_phase;
+  std::function<extproc_action(extproc_call*)> on_begin;
+  std::function<void(extproc_call*, const extproc_stream_end&)> on_end;
+
+  extproc_plugin descriptor{};
+  std::unique_ptr<PluginHost> host;
+
+  /// The table that the plugin calls the host through.
+  const extproc_host& api() const { return *host->table(); }
+};
+
+/// Keeps what a stream sends.
+class RecordingSink final : public Sink {
+ public:
+  void send(std::string_view message) override {
+    EXPECT_FALSE(status) << "a message after finish";
+    ProcessingResponse reply;
+    EXPECT_TRUE(reply.ParseFromArray(message.data(), static_cast<int>(message.size())));
+    replies.push_back(std::move(reply));
+  }
+  void finish(const absl::Status& end) override {
+    EXPECT_FALSE(status) << "finished twice";
+    status = end;
+  }
+
+  std::vector<ProcessingResponse> replies;
+  std::optional<absl::Status> status;
+};
+
+inline extproc_str abi(std::string_view text) { return {text.data(), text.size()}; }
+
+class EngineFixture : public testing::Test {
+ protected:
+  EngineFixture() { generation_->metrics = &metrics_; }
+  ~EngineFixture() override { stream_.reset(); }
+
+  /// Adds a plugin to the end of the chain; before the first send().
+  ScriptedPlugin& add_plugin(std::string name, std::vector<uint32_t> phases,
+                             config::FailurePolicy on_error = config::FailurePolicy::kFail) {
+    ScriptedPlugin& plugin = plugins_.emplace_back();
+    extproc_plugin& descriptor = plugin.descriptor;
+    descriptor.struct_size = sizeof descriptor;
+    descriptor.id = "test.scripted";
+    descriptor.version = "1";
+    for (const uint32_t phase : phases) descriptor.phases |= EXTPROC_PHASE_BIT(phase);
+    descriptor.stream_state_size = 24;
+    descriptor.stream_state_align = 8;
+    descriptor.stream_begin = [](void* instance, void*, extproc_call* call,
+                                 const extproc_stream_facts*) -> extproc_action {
+      auto& self = *static_cast<ScriptedPlugin*>(instance);
+      return self.on_begin ? self.on_begin(call) : EXTPROC_CONTINUE;
+    };
+    descriptor.on_phase = [](void* instance, void*, extproc_call* call, uint32_t phase,
+                             uint32_t flags) -> extproc_action {
+      auto& self = *static_cast<ScriptedPlugin*>(instance);
+      return self.on_phase ? self.on_phase(call, phase, flags) : EXTPROC_CONTINUE;
+    };
+    descriptor.stream_end = [](void* instance, void*, extproc_call* call, const extproc_stream_end* end) {
+      auto& self = *static_cast<ScriptedPlugin*>(instance);
+      if (self.on_end) self.on_end(call, *end);
+    };
+    config::Plugin entry;
+    entry.name = std::move(name);
+    plugin.host = std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
+    generation_->chain.add(descriptor, &plugin, *plugin.host, on_error, 503);
+    return plugin;
+  }
+
+  Stream& stream() {
+    if (!stream_) {
+      StreamFacts facts;
+      facts.peer = "ipv4:127.0.0.1:4711";
+      facts.metadata = {{"x-extproc-tenant", "acme"}};
+      stream_ = std::make_unique<Stream>(generation_, sink_, facts, 42);
+    }
+    return *stream_;
+  }
+
+  /// Sends a ProcessingRequest given in protobuf's text format.
+  void send(const std::string& text) {
+    ProcessingRequest request;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
+    send(request);
+  }
+  void send(const ProcessingRequest& request) { stream().receive(Message::copy(request.SerializeAsString())); }
+
+  /// Were exactly these replies sent since the last call? In protobuf's text format.
+  void expect_replies(const std::vector<std::string>& texts) {
+    ASSERT_EQ(sink_.replies.size(), texts.size()) << described();
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      ProcessingResponse expected;
+      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(texts[i], &expected)) << texts[i];
+      EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(expected, sink_.replies[i]))
+          << "expected " << expected.ShortDebugString() << "\n     got " << sink_.replies[i].ShortDebugString();
+    }
+    sink_.replies.clear();
+  }
+
+  std::string described() const {
+    std::string all;
+    for (const auto& reply : sink_.replies) all += "  got " + reply.ShortDebugString() + "\n";
+    return all;
+  }
+
+  static double value_of(const telemetry::Counter& counter) { return static_cast<double>(counter.value()); }
+
+  telemetry::Registry registry_{2};
+  telemetry::Metrics metrics_{registry_};
+  std::deque<ScriptedPlugin> plugins_;
+  std::shared_ptr<Generation> generation_ = std::make_shared<Generation>();
+  RecordingSink sink_;
+  std::unique_ptr<Stream> stream_;
+};
+
+}  // namespace extprocd::engine

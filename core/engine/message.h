@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace extprocd::engine {
+
+/// The bytes of one gRPC message, contiguous, owned by whatever the transport received them in. Move-only; the owner
+/// is released when the last holder is destroyed. One thread at a time.
+class Message {
+ public:
+  using Release = void (*)(void* owner);
+
+  Message() = default;
+  /// `bytes` stay valid until `release(owner)` is called, once. `release` may be null: bytes that outlive everything.
+  Message(std::string_view bytes, void* owner, Release release) : bytes_(bytes), owner_(owner), release_(release) {}
+
+  /// A message that owns a copy; for tests and for transports whose bytes are in pieces.
+  static Message copy(std::string_view bytes) {
+    auto* owner = new std::string(bytes);
+    return Message(*owner, owner, [](void* text) { delete static_cast<std::string*>(text); });
+  }
+
+  Message(Message&& other) noexcept
+      : bytes_(std::exchange(other.bytes_, {})),
+        owner_(std::exchange(other.owner_, nullptr)),
+        release_(std::exchange(other.release_, nullptr)) {}
+  Message& operator=(Message&& other) noexcept {
+    if (this != &other) {
+      reset();
+      bytes_ = std::exchange(other.bytes_, {});
+      owner_ = std::exchange(other.owner_, nullptr);
+      release_ = std::exchange(other.release_, nullptr);
+    }
+    return *this;
+  }
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+  ~Message() { reset(); }
+
+  [[nodiscard]] std::string_view bytes() const { return bytes_; }
+
+ private:
+  void reset() {
+    if (release_ != nullptr) release_(owner_);
+    release_ = nullptr;
+  }
+
+  std::string_view bytes_;
+  void* owner_ = nullptr;
+  Release release_ = nullptr;
+};
+
+}  // namespace extprocd::engine

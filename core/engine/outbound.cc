@@ -1,0 +1,197 @@
+#include "core/engine/outbound.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace extprocd::engine {
+namespace {
+
+uint32_t headers_phase(wire::Direction direction) {
+  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS;
+}
+uint32_t trailers_phase(wire::Direction direction) {
+  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_TRAILERS : EXTPROC_RESPONSE_TRAILERS;
+}
+
+}  // namespace
+
+void Outbound::begin(const wire::RequestView& first) {
+  observing_ = first.observability_mode();
+  if (const auto& config = first.protocol_config()) {
+    modes_ = {config->request_body_mode, config->response_body_mode};
+  }
+  const auto& windows = first.flow_control_init();
+  flow_control_ = windows.has_value();
+  if (flow_control_) {
+    receive_window_ = {windows->downstream_to_sidestream, windows->upstream_to_sidestream};
+    send_window_ = {windows->sidestream_to_upstream, windows->sidestream_to_downstream};
+    send(writer_.window_update({}));
+  }
+  const bool has_grpc_mode = modes_[0] == wire::BodyMode::kGrpc || modes_[1] == wire::BodyMode::kGrpc;
+  writer_.set_grpc_data_plane(flow_control_ || has_grpc_mode);
+}
+
+void Outbound::send(std::string_view encoded) {
+  if (observing_) return;
+  metrics_.sent_bytes.add(encoded.size());
+  sink_.send(encoded);
+}
+
+std::string Outbound::take_metadata(Exchange& exchange) {
+  if (exchange.dynamic_metadata.empty()) return {};
+  std::string bytes = exchange.dynamic_metadata.encode();
+  exchange.dynamic_metadata.clear();
+  return bytes;
+}
+
+void Outbound::headers(wire::Direction direction, Exchange& exchange) {
+  exchange.map(headers_phase(direction))->net(mutation_);
+  const std::string metadata = take_metadata(exchange);
+  wire::HeaderReply reply;
+  reply.mutation = &mutation_;
+  reply.clear_route_cache = std::exchange(exchange.clear_route_cache, false);
+  if (exchange.replacement_body) reply.replace_body = *exchange.replacement_body;
+  wire::Extras extras;
+  extras.dynamic_metadata = metadata;
+  send(writer_.headers(direction, reply, extras));
+}
+
+void Outbound::body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange) {
+  const std::string metadata = take_metadata(exchange);
+  wire::Extras extras;
+  extras.dynamic_metadata = metadata;
+  const auto mode = body_mode(direction);
+  if (mode != wire::BodyMode::kFullDuplexStreamed && mode != wire::BodyMode::kGrpc) {
+    // Also where the data plane did not say: only full duplex and gRPC bodies want a streamed_response.
+    send(writer_.body(direction, extras));
+    return;
+  }
+  wire::StreamedBody echo;
+  echo.bytes = body.body;
+  echo.end_of_stream = body.end_of_stream;
+  echo.end_of_stream_without_message = body.end_of_stream_without_message;
+  echo.grpc_message_compressed = body.grpc_message_compressed;
+  echo.drain_complete = body.drain_complete;
+  streamed_body(direction, echo, extras);
+}
+
+void Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody& body, const wire::Extras& extras) {
+  auto& held = held_[index(direction)];
+  std::optional<wire::StreamedBody> rest = held.empty() ? send_pieces(direction, body, extras) : body;
+  if (!rest) return;
+  Held entry;
+  entry.is_body = true;
+  entry.bytes = rest->bytes;
+  entry.flags = *rest;
+  entry.flags.bytes = {};
+  if (rest->bytes.size() == body.bytes.size()) entry.metadata = extras.dynamic_metadata;
+  held.push_back(std::move(entry));
+}
+
+std::optional<wire::StreamedBody> Outbound::send_pieces(wire::Direction direction, wire::StreamedBody body,
+                                                        wire::Extras extras) {
+  const bool whole_messages = body_mode(direction) == wire::BodyMode::kGrpc;
+  int64_t& window = send_window_[index(direction)];
+  while (true) {
+    std::size_t size = body.bytes.size();
+    if (flow_control_ && size > 0) {
+      // gRFC A93: a gRPC message may go out whole while the window is positive; of other bodies less than the window.
+      if (window <= (whole_messages ? 0 : 1)) return body;
+      if (!whole_messages) size = std::min(size, static_cast<std::size_t>(window - 1));
+    }
+    if (!whole_messages) size = std::min(size, kMaxPiece);
+    const bool last = size == body.bytes.size();
+    wire::StreamedBody piece;
+    if (last) {
+      piece = body;
+    } else {
+      piece.bytes = body.bytes.substr(0, size);
+    }
+    if (flow_control_ && size > 0) {
+      const auto bytes = static_cast<int64_t>(size);
+      window -= bytes;
+      receive_window_[index(direction)] += bytes;
+      extras.window_update.emplace();
+      (direction == wire::Direction::kRequest ? extras.window_update->downstream_to_sidestream
+                                              : extras.window_update->upstream_to_sidestream) = bytes;
+    }
+    send(writer_.streamed_body(direction, piece, extras));
+    if (last) return std::nullopt;
+    extras = {};
+    body.bytes.remove_prefix(size);
+  }
+}
+
+void Outbound::flush(wire::Direction direction) {
+  auto& held = held_[index(direction)];
+  while (!held.empty()) {
+    Held& next = held.front();
+    if (next.is_body) {
+      wire::Extras extras;
+      extras.dynamic_metadata = next.metadata;
+      wire::StreamedBody body = next.flags;
+      body.bytes = next.bytes;
+      if (const auto rest = send_pieces(direction, body, extras)) {
+        const std::size_t sent = next.bytes.size() - rest->bytes.size();
+        if (sent > 0) next.metadata.clear();
+        next.bytes.erase(0, sent);
+        return;
+      }
+    } else {
+      send(next.bytes);
+    }
+    held.pop_front();
+  }
+}
+
+void Outbound::trailers(wire::Direction direction, Exchange& exchange) {
+  exchange.map(trailers_phase(direction))->net(mutation_);
+  const std::string metadata = take_metadata(exchange);
+  wire::Extras extras;
+  extras.dynamic_metadata = metadata;
+  const std::string_view encoded = writer_.trailers(direction, &mutation_, extras);
+  auto& held = held_[index(direction)];
+  if (held.empty()) {
+    send(encoded);
+    return;
+  }
+  Held entry;  // behind the body that waits for window
+  entry.bytes = encoded;
+  held.push_back(std::move(entry));
+}
+
+void Outbound::immediate(const LocalReply& local, Exchange& exchange) {
+  held_ = {};
+  exchange.map(EXTPROC_LOCAL_REPLY)->net(mutation_);
+  const std::string metadata = take_metadata(exchange);
+  wire::ImmediateReply reply;
+  reply.status = local.status;
+  reply.mutation = &mutation_;
+  reply.body = local.body;
+  reply.grpc_status = local.grpc_status;
+  reply.details = local.details;
+  wire::Extras extras;
+  extras.dynamic_metadata = metadata;
+  send(writer_.immediate(reply, extras));
+}
+
+bool Outbound::take_from_receive_window(wire::Direction direction, std::size_t bytes) {
+  if (!flow_control_ || bytes == 0) return true;
+  int64_t& window = receive_window_[index(direction)];
+  if (window <= 0) return false;
+  window -= static_cast<int64_t>(bytes);
+  return true;
+}
+
+bool Outbound::add_to_send_windows(const wire::ClientWindowUpdate& update) {
+  if (!flow_control_) return true;
+  if (__builtin_add_overflow(send_window_[0], update.sidestream_to_upstream, &send_window_[0]) ||
+      __builtin_add_overflow(send_window_[1], update.sidestream_to_downstream, &send_window_[1])) {
+    return false;
+  }
+  flush(wire::Direction::kRequest);
+  flush(wire::Direction::kResponse);
+  return true;
+}
+
+}  // namespace extprocd::engine

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/engine/chain_run.h"
+#include "core/engine/exchange.h"
+#include "core/engine/seam.h"
+#include "core/telemetry/metrics.h"
+#include "core/wire/reply_writer.h"
+#include "core/wire/request_view.h"
+
+namespace extprocd::engine {
+
+/// The way back to the data plane: for each message the one legal reply for its phase and body mode, cut and held back
+/// as flow control asks. In observability mode nothing goes out at all. One thread at a time.
+class Outbound {
+ public:
+  /// Pieces of a streamed_response; Envoy advises at most 64 KiB a message.
+  static constexpr std::size_t kMaxPiece = 62 * 1024;
+
+  Outbound(Sink& sink, const telemetry::Metrics& metrics) : sink_(sink), metrics_(metrics) {}
+
+  /// Takes in what the first message says of the stream. Answers flow_control_init at once, as gRFC A93 demands.
+  void begin(const wire::RequestView& first);
+
+  /// The body mode of a direction; nothing if the data plane did not say.
+  [[nodiscard]] std::optional<wire::BodyMode> body_mode(wire::Direction direction) const {
+    return modes_[index(direction)];
+  }
+  [[nodiscard]] bool observing() const { return observing_; }
+
+  /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache.
+  void headers(wire::Direction direction, Exchange& exchange);
+  /// Replies to one body message, whose bytes pass unchanged.
+  void body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange);
+  void trailers(wire::Direction direction, Exchange& exchange);
+  /// Sends a local reply; drops whatever was held back.
+  void immediate(const LocalReply& reply, Exchange& exchange);
+
+  /// Counts body bytes against the window that the data plane was given. False: it sent more than it may.
+  [[nodiscard]] bool take_from_receive_window(wire::Direction direction, std::size_t bytes);
+  /// The data plane gives back window; what was held back for want of it goes out. False: the numbers overflow.
+  [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update);
+
+ private:
+  static constexpr std::size_t index(wire::Direction direction) { return static_cast<std::size_t>(direction); }
+
+  /// A reply that waits for window, or for one that does.
+  struct Held {
+    bool is_body = false;
+    std::string bytes;  // a body's own bytes, or an encoded reply
+    wire::StreamedBody flags;
+    std::string metadata;
+  };
+
+  void send(std::string_view encoded);
+  void streamed_body(wire::Direction direction, const wire::StreamedBody& body, const wire::Extras& extras);
+  /// Sends as much of a body as the window allows; what is left of it.
+  std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
+                                                wire::Extras extras);
+  void flush(wire::Direction direction);
+  static std::string take_metadata(Exchange& exchange);
+
+  Sink& sink_;
+  const telemetry::Metrics& metrics_;
+  wire::ReplyWriter writer_;
+  http::HeaderMutation mutation_;
+  std::array<std::optional<wire::BodyMode>, 2> modes_;
+  bool observing_ = false;
+
+  bool flow_control_ = false;
+  std::array<int64_t, 2> send_window_{};
+  std::array<int64_t, 2> receive_window_{};
+  std::array<std::deque<Held>, 2> held_;
+};
+
+}  // namespace extprocd::engine

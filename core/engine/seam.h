@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/engine/message.h"
+
+namespace extprocd::engine {
+
+/// Where a stream's output goes. Implemented by the transport, called only on the thread that is inside one of the
+/// ServerStream's functions at that moment.
+class Sink {
+ public:
+  /// Sends one gRPC message. The bytes are copied before the call returns.
+  virtual void send(std::string_view message) = 0;
+
+  /// Ends the stream with a status, after everything sent so far. Called at most once; no send() follows. The stream
+  /// stays alive until the function that called this has returned, and gets no further calls after that.
+  virtual void finish(const absl::Status& status) = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+/// What the transport knows of a stream when it opens.
+struct StreamFacts {
+  std::string peer;                                           ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
+  std::vector<std::pair<std::string, std::string>> metadata;  ///< initial metadata, names in lower case
+};
+
+/// Who gave the stream up.
+enum class Cancel : uint8_t {
+  kPeer,      ///< RST_STREAM or connection lost: how Envoy ends nearly every stream
+  kShutdown,  ///< this server's drain deadline passed
+};
+
+/// One gRPC stream seen from the server, without I/O. The transport calls it from one thread at a time and destroys it
+/// after the stream is over: after finish() was delivered, or after cancelled().
+class ServerStream {
+ public:
+  virtual ~ServerStream() = default;
+
+  /// A whole message came.
+  virtual void receive(Message message) = 0;
+  /// The peer will send no more. The stream answers with Sink::finish, now or later.
+  virtual void half_closed() = 0;
+  /// The stream is gone; the sink must not be used again. Called at most once, and not after finish().
+  virtual void cancelled(Cancel by) = 0;
+};
+
+/// Makes the streams of one service method. Thread-safe: called from all transport threads.
+class StreamFactory {
+ public:
+  virtual ~StreamFactory() = default;
+  /// `sink` outlives the stream.
+  virtual std::unique_ptr<ServerStream> open(Sink& sink, StreamFacts facts) = 0;
+};
+
+}  // namespace extprocd::engine

@@ -1,0 +1,260 @@
+#include "core/engine/stream.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "core/engine/abi_text.h"
+#include "core/telemetry/log.h"
+
+namespace extprocd::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using telemetry::EndReason;
+using telemetry::Limit;
+using wire::MessageKind;
+
+constexpr std::size_t kNoPhase = 6;  // the place of Metrics::messages for messages without a phase
+
+wire::Direction direction_of(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kResponseHeaders:
+    case MessageKind::kResponseBody:
+    case MessageKind::kResponseTrailers:
+      return wire::Direction::kResponse;
+    default:
+      return wire::Direction::kRequest;
+  }
+}
+
+Part part_of(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kRequestBody:
+    case MessageKind::kResponseBody:
+      return Part::kBody;
+    case MessageKind::kRequestTrailers:
+    case MessageKind::kResponseTrailers:
+      return Part::kTrailers;
+    default:
+      return Part::kHeaders;
+  }
+}
+
+uint32_t phase_of(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kRequestBody:
+      return EXTPROC_REQUEST_BODY;
+    case MessageKind::kRequestTrailers:
+      return EXTPROC_REQUEST_TRAILERS;
+    case MessageKind::kResponseHeaders:
+      return EXTPROC_RESPONSE_HEADERS;
+    case MessageKind::kResponseBody:
+      return EXTPROC_RESPONSE_BODY;
+    case MessageKind::kResponseTrailers:
+      return EXTPROC_RESPONSE_TRAILERS;
+    default:
+      return EXTPROC_REQUEST_HEADERS;
+  }
+}
+
+uint32_t abi_mode(const std::optional<wire::BodyMode>& mode) {
+  return mode ? static_cast<uint32_t>(*mode) : EXTPROC_BODY_UNKNOWN;
+}
+
+}  // namespace
+
+Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const StreamFacts& facts, uint64_t id)
+    : generation_(std::move(generation)),
+      metrics_(*generation_->metrics),
+      sink_(sink),
+      exchange_(id, facts, generation_->chain.name(), generation_->config.mutation_rules),
+      chain_run_(generation_->chain, exchange_),
+      outbound_(sink, metrics_),
+      started_at_(Clock::now()) {
+  metrics_.streams_started.add();
+  metrics_.streams_active.add(1);
+}
+
+Stream::~Stream() {
+  if (state_ != State::kOver) cancelled(Cancel::kPeer);
+  metrics_.streams_active.add(-1);
+}
+
+void Stream::receive(Message message) {
+  if (state_ != State::kOpen) return;
+  metrics_.received_bytes.add(message.bytes().size());
+  process(std::move(message));
+}
+
+void Stream::process(Message message) {
+  const auto begun = Clock::now();
+  const auto& limits = generation_->config.server.limits;
+  if (message.bytes().size() > limits.max_message_size) {
+    metrics_.limits[static_cast<std::size_t>(Limit::kMessageSize)]->add();
+    protocol_error(absl::ResourceExhaustedError("a message of " + std::to_string(message.bytes().size()) +
+                                                " bytes; server.limits.max_message_size is " +
+                                                std::to_string(limits.max_message_size)));
+    return;
+  }
+  if (const absl::Status parsed = view_.parse(message.bytes()); !parsed.ok()) {
+    protocol_error(parsed);
+    return;
+  }
+  if (const absl::Status facts = take_in_stream_facts(); !facts.ok()) {
+    protocol_error(facts);
+    return;
+  }
+  if (view_.kind() == MessageKind::kNone) {
+    metrics_.messages[kNoPhase]->add();
+    return;
+  }
+  const Incoming incoming{direction_of(view_.kind()), part_of(view_.kind()), phase_of(view_.kind())};
+  metrics_.messages[incoming.phase]->add();
+  run_phase(incoming, std::move(message));
+  metrics_.processing[incoming.phase]->observe(std::chrono::duration<double>(Clock::now() - begun).count());
+}
+
+absl::Status Stream::take_in_stream_facts() {
+  if (!started_) {
+    started_ = true;
+    outbound_.begin(view_);
+    exchange_.facts.observability = outbound_.observing() ? 1 : 0;
+    exchange_.facts.request_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kRequest));
+    exchange_.facts.response_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kResponse));
+  }
+  if (const auto& update = view_.client_window_update(); update && !outbound_.add_to_send_windows(*update)) {
+    return absl::InvalidArgumentError("client_window_update: the window overflows");
+  }
+  return absl::OkStatus();
+}
+
+void Stream::run_phase(const Incoming& incoming, Message message) {
+  Direction& direction = directions_[static_cast<std::size_t>(incoming.direction)];
+  if (direction.closed()) return;
+  const bool is_body = incoming.part == Part::kBody;
+  const bool end_of_stream = view_.end_of_stream();
+  if (const std::string_view wrong = direction.accept(incoming.part, end_of_stream); !wrong.empty()) {
+    protocol_error(absl::InvalidArgumentError(std::string(wrong)));
+    return;
+  }
+  if (is_body && !outbound_.take_from_receive_window(incoming.direction, view_.body().body.size())) {
+    protocol_error(absl::ResourceExhaustedError("the data plane sent more body than its flow control window"));
+    return;
+  }
+  const auto max_headers = generation_->config.server.limits.max_headers;
+  if (!is_body && view_.headers().size() > max_headers) {
+    metrics_.limits[static_cast<std::size_t>(Limit::kHeaders)]->add();
+    protocol_error(absl::ResourceExhaustedError("a message with " + std::to_string(view_.headers().size()) +
+                                                " headers; server.limits.max_headers is " +
+                                                std::to_string(max_headers)));
+    return;
+  }
+
+  // Headers stay readable in later phases, so their messages stay; a body lives until it is answered.
+  if (!is_body) kept_.push_back(std::move(message));
+  const extproc_str slice = to_abi(view_.body().body);
+  if (generation_->chain.phases() != 0) {
+    show_to_plugins(incoming, slice);
+    PhaseResult result = chain_run_.run(incoming.phase, end_of_stream ? EXTPROC_END_OF_STREAM : 0);
+    exchange_.body = {};
+    if (result.kind == PhaseResult::Kind::kReply) {
+      reply_and_stop(*result.reply);
+      return;
+    }
+    if (result.kind == PhaseResult::Kind::kFail) {
+      finish(result.failure, EndReason::kFailed);
+      return;
+    }
+  }
+  answer(incoming, end_of_stream);
+}
+
+void Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice) {
+  if (incoming.part == Part::kBody) {
+    exchange_.body = {&slice, 1};
+  } else {
+    http::HeaderMap& map = *exchange_.map(incoming.phase);
+    map.set_present();
+    for (const wire::HeaderView& header : view_.headers()) map.add_original(header.name, header.value, exchange_.arena);
+  }
+  exchange_.attributes.add(view_.attributes());
+  exchange_.metadata.update(view_.metadata_context());
+  exchange_.reply_possible = reply_possible(incoming);
+}
+
+bool Stream::reply_possible(const Incoming& incoming) const {
+  if (response_ != Response::kHeld && response_ != Response::kNotSeen) return false;
+  if (incoming.direction == wire::Direction::kRequest || incoming.part == Part::kHeaders) return true;
+  // Envoy holds the response's headers for a buffered body only if it sent them here too.
+  return incoming.part == Part::kBody && response_ == Response::kHeld;
+}
+
+void Stream::answer(const Incoming& incoming, bool end_of_stream) {
+  const bool response = incoming.direction == wire::Direction::kResponse;
+  switch (incoming.part) {
+    case Part::kHeaders:
+      outbound_.headers(incoming.direction, exchange_);
+      if (exchange_.replacement_body) directions_[static_cast<std::size_t>(incoming.direction)].close();
+      if (response) {
+        const auto mode = outbound_.body_mode(incoming.direction);
+        const bool streamed = mode == wire::BodyMode::kNone || mode == wire::BodyMode::kStreamed ||
+                              mode == wire::BodyMode::kFullDuplexStreamed || mode == wire::BodyMode::kGrpc;
+        response_ = end_of_stream || streamed || exchange_.replacement_body ? Response::kReleased : Response::kHeld;
+      }
+      exchange_.replacement_body.reset();
+      break;
+    case Part::kBody:
+      outbound_.body(incoming.direction, view_.body(), exchange_);
+      if (response) response_ = Response::kReleased;
+      break;
+    case Part::kTrailers:
+      outbound_.trailers(incoming.direction, exchange_);
+      if (response) response_ = Response::kReleased;
+      break;
+  }
+}
+
+void Stream::reply_and_stop(const LocalReply& reply) {
+  exchange_.local_reply_status = reply.status;
+  if (outbound_.observing()) {
+    finish(absl::OkStatus(), EndReason::kReplied);
+    return;
+  }
+  outbound_.immediate(reply, exchange_);
+  state_ = State::kReplied;
+  end_plugins(EndReason::kReplied, absl::OkStatus());
+}
+
+void Stream::protocol_error(const absl::Status& status) {
+  metrics_.protocol_errors.add();
+  finish(status, EndReason::kProtocol);
+}
+
+void Stream::finish(const absl::Status& status, EndReason reason) {
+  state_ = State::kOver;
+  // A shadow must never hurt traffic: to Envoy any other end is a failed request, in observability mode too.
+  const absl::Status sent = outbound_.observing() ? absl::OkStatus() : status;
+  end_plugins(reason, sent);
+  sink_.finish(sent);
+}
+
+void Stream::end_plugins(EndReason reason, const absl::Status& status) {
+  if (std::exchange(plugins_ended_, true)) return;
+  metrics_.streams_ended[static_cast<std::size_t>(reason)]->add();
+  exchange_.reply_possible = false;
+  chain_run_.end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()), Clock::now() - started_at_);
+}
+
+void Stream::half_closed() {
+  if (state_ == State::kOver) return;
+  finish(absl::OkStatus(), EndReason::kCompleted);
+}
+
+void Stream::cancelled(Cancel by) {
+  if (state_ == State::kOver) return;
+  state_ = State::kOver;
+  end_plugins(by == Cancel::kShutdown ? EndReason::kShutdown : EndReason::kCancelled, absl::CancelledError());
+}
+
+}  // namespace extprocd::engine
