@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,10 +28,20 @@ class Sink {
   ~Sink() = default;
 };
 
+/// The way back onto a stream's thread.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  /// Runs `work` on the stream's thread, between its other calls; never, if the stream is over by then. Any thread, also
+  /// after the stream's end.
+  virtual void post(std::function<void()> work) = 0;
+};
+
 /// What the transport knows of a stream when it opens.
 struct StreamFacts {
   std::string peer;                                           ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
   std::vector<std::pair<std::string, std::string>> metadata;  ///< initial metadata, names in lower case
+  std::shared_ptr<Executor> executor;                         ///< null where a transport has no threads
 };
 
 /// Who gave the stream up.

@@ -1,0 +1,216 @@
+#include "core/transport/grpc/call.h"
+
+#include <string>
+#include <utility>
+
+#include <grpcpp/alarm.h>
+
+namespace extprocd::transport {
+namespace {
+
+/// The message as one piece, owned by a slice of its own. Short slices keep their bytes inside themselves, so the view
+/// is taken where the slice will stay.
+engine::Message to_message(const grpc::ByteBuffer& buffer, bool& ok) {
+  auto slice = std::make_unique<grpc::Slice>();
+  ok = buffer.TrySingleSlice(slice.get()).ok() || buffer.DumpToSingleSlice(slice.get()).ok();
+  if (!ok) return {};
+  const std::string_view bytes(reinterpret_cast<const char*>(slice->begin()), slice->size());
+  return {bytes, slice.release(), [](void* owner) { delete static_cast<grpc::Slice*>(owner); }};
+}
+
+grpc::Status to_grpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+std::string copy(const grpc::string_ref& text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+/// Work that another thread posted, on its way through the completion queue.
+class Call::PostedWork final : public Step {
+ public:
+  PostedWork(std::shared_ptr<CallExecutor> executor, std::function<void()> work)
+      : executor_(std::move(executor)), work_(std::move(work)) {}
+  void run(bool ok) override;
+  void arm(grpc::CompletionQueue& queue) { alarm_.Set(&queue, gpr_now(GPR_CLOCK_MONOTONIC), this); }
+
+ private:
+  grpc::Alarm alarm_;
+  std::shared_ptr<CallExecutor> executor_;
+  std::function<void()> work_;
+};
+
+class Call::CallExecutor final : public engine::Executor, public std::enable_shared_from_this<CallExecutor> {
+ public:
+  explicit CallExecutor(grpc::CompletionQueue& queue) : queue_(queue) {}
+
+  void post(std::function<void()> work) override {
+    const std::lock_guard lock(mutex_);
+    // An open call keeps its queue from being shut down, so that arming is safe here.
+    if (!closed_) (new PostedWork(shared_from_this(), std::move(work)))->arm(queue_);
+  }
+  /// On the call's own thread, as `run` of the work is: what was posted before does nothing any more.
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  [[nodiscard]] bool closed() const {
+    const std::lock_guard lock(mutex_);
+    return closed_;
+  }
+
+ private:
+  grpc::CompletionQueue& queue_;
+  mutable std::mutex mutex_;
+  bool closed_ = false;
+};
+
+void Call::PostedWork::run(bool ok) {
+  const std::unique_ptr<PostedWork> self(this);
+  if (ok && !executor_->closed()) work_();
+}
+
+void Call::await(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind) {
+  if (context.stopping.load()) return;
+  auto* call = new Call(context, queue, kind);
+  call->steps_ = 1;
+  call->server_context_.AsyncNotifyWhenDone(&call->done_step_);
+  Step* tag = &call->started_step_;
+  if (kind == Kind::kProcess) {
+    context.process.RequestProcess(&call->server_context_, &call->io_, &queue, &queue, tag);
+  } else {
+    context.generic.RequestCall(&call->server_context_, &call->io_, &queue, &queue, tag);
+  }
+}
+
+Call::Call(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind)
+    : context_(context), queue_(queue), kind_(kind) {}
+
+void Call::on_started(bool ok) {
+  if (!ok) {  // the server stops; the done step does not come for a call that never started
+    delete this;
+    return;
+  }
+  await(context_, queue_, kind_);
+  steps_ = 1;  // the done step
+  context_.open.fetch_add(1);
+  const std::string path = kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
+  engine::StreamFactory* factory = context_.services.find(path);
+  if (factory == nullptr) {
+    over_ = true;
+    final_status_ = std::make_unique<grpc::Status>(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
+    finish_now();
+    return;
+  }
+  open_stream(*factory);
+}
+
+void Call::open_stream(engine::StreamFactory& factory) {
+  executor_ = std::make_shared<CallExecutor>(queue_);
+  engine::StreamFacts facts;
+  facts.peer = server_context_.peer();
+  for (const auto& [name, value] : server_context_.client_metadata()) {
+    facts.metadata.emplace_back(copy(name), copy(value));
+  }
+  facts.executor = executor_;
+  stream_ = factory.open(*this, std::move(facts));
+  read();
+}
+
+void Call::read() {
+  reading_ = true;
+  ++steps_;
+  Step* tag = &read_step_;
+  io_.Read(&incoming_, tag);
+}
+
+void Call::on_read(bool ok) {
+  reading_ = false;
+  if (!ok) {
+    // The peer half-closed, or is gone, or we cancelled; the done step tells the latter two, then or already.
+    read_closed_ = true;
+    if (!over_ && !context_.past_deadline.load()) stream_->half_closed();
+    step_over();
+    return;
+  }
+  bool whole = false;
+  engine::Message message = to_message(incoming_, whole);
+  incoming_.Clear();
+  if (!over_ && whole) stream_->receive(std::move(message));
+  if (!over_ && !whole) finish(absl::InternalError("a message could not be read"));
+  if (!over_ && unsent_ < kMaxUnsent) read();
+  step_over();
+}
+
+void Call::send(std::string_view message) {
+  if (over_ || broken_) return;
+  const grpc::Slice slice(message.data(), message.size());
+  outgoing_.emplace_back(&slice, 1);
+  unsent_ += message.size();
+  if (!writing_) write();
+}
+
+void Call::write() {
+  writing_ = true;
+  ++steps_;
+  grpc::WriteOptions options;
+  if (outgoing_.size() > 1) options.set_buffer_hint();  // more follows at once: may leave in one packet
+  Step* tag = &written_step_;
+  io_.Write(outgoing_.front(), options, tag);
+}
+
+void Call::on_written(bool ok) {
+  writing_ = false;
+  unsent_ -= outgoing_.front().Length();
+  outgoing_.pop_front();
+  if (!ok) {
+    broken_ = true;
+    outgoing_.clear();
+    unsent_ = 0;
+  }
+  if (!outgoing_.empty()) {
+    write();
+  } else if (final_status_ && !finishing_) {
+    finish_now();
+  }
+  if (!over_ && !reading_ && !read_closed_ && unsent_ < kMaxUnsent) read();
+  step_over();
+}
+
+void Call::finish(const absl::Status& status) {
+  if (over_) return;
+  over_ = true;
+  executor_->close();
+  final_status_ = std::make_unique<grpc::Status>(to_grpc(status));
+  if (!writing_) finish_now();
+}
+
+void Call::finish_now() {
+  finishing_ = true;
+  ++steps_;
+  Step* tag = &finished_step_;
+  io_.Finish(*final_status_, tag);
+}
+
+void Call::on_finished(bool) { step_over(); }
+
+void Call::on_done(bool) {
+  if (!over_) {
+    over_ = true;
+    executor_->close();
+    const bool by_us = context_.past_deadline.load();
+    if (by_us) context_.cancelled.fetch_add(1);
+    stream_->cancelled(by_us ? engine::Cancel::kShutdown : engine::Cancel::kPeer);
+  }
+  step_over();
+}
+
+void Call::step_over() {
+  if (--steps_ > 0) return;
+  stream_.reset();
+  context_.stream_over();
+  delete this;
+}
+
+}  // namespace extprocd::transport

@@ -1,0 +1,44 @@
+#include "core/transport/grpc/probe.h"
+
+#include <chrono>
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/grpcpp.h>
+
+#include "core/config/address.h"
+#include "grpc/health/v1/health.pb.h"
+
+namespace extprocd::transport {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+absl::Status probe(const std::string& address) {
+  auto parsed = config::parse_address(address);
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->host == "::") parsed->host = "::1";  // "all interfaces" is no place to connect to
+  const auto channel = grpc::CreateChannel(parsed->to_string(), grpc::InsecureChannelCredentials());
+  grpc::TemplatedGenericStub<HealthCheckRequest, HealthCheckResponse> stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));
+  grpc::CompletionQueue queue;
+  const HealthCheckRequest request;
+  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  HealthCheckResponse response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  if (!status.ok()) {
+    return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
+  }
+  if (response.status() != HealthCheckResponse::SERVING) {
+    return absl::UnavailableError("the server answers " + HealthCheckResponse::ServingStatus_Name(response.status()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace extprocd::transport

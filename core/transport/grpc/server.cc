@@ -1,0 +1,143 @@
+#include "core/transport/grpc/server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include <grpc/support/log.h>
+#include <grpcpp/grpcpp.h>
+
+#include "absl/synchronization/mutex.h"
+#include "core/telemetry/log.h"
+#include "core/transport/grpc/call.h"
+#include "core/transport/grpc/listen.h"
+
+namespace extprocd::transport {
+namespace {
+
+// Streams that a queue can take at once before its thread asks for more.
+constexpr int kAwaitedProcessCalls = 128;
+constexpr int kAwaitedOtherCalls = 8;
+
+/// gRPC writes to standard error by itself; its errors go into our log instead.
+void quiet_grpc() {
+  gpr_set_log_function([](gpr_log_func_args* line) {
+    if (line->severity == GPR_LOG_SEVERITY_ERROR) telemetry::log(telemetry::Level::kWarn, "grpc", line->message);
+  });
+}
+
+}  // namespace
+
+struct GrpcServer::State {
+  explicit State(const Services& services) : context(services) {}
+
+  CallContext context;
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  std::unique_ptr<grpc::Server> server;
+  std::vector<std::thread> threads;
+  std::vector<std::string> addresses;
+  std::vector<std::string> sockets;  // Unix sockets to remove
+  bool drained = false;
+
+  static void serve(grpc::CompletionQueue& queue) {
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue.Next(&tag, &ok)) static_cast<Step*>(tag)->run(ok);
+  }
+};
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions& options, const Services& services) {
+  // Debian's abseil looks for lock cycles at every lock, which costs gRPC 10 to 40 percent.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  quiet_grpc();
+
+  auto state = std::make_unique<State>(services);
+  grpc::ServerBuilder builder;
+  std::vector<config::Address> addresses;
+  std::vector<int> ports(options.listen.size());
+  for (std::size_t i = 0; i < options.listen.size(); ++i) {
+    auto address = config::parse_address(options.listen[i]);
+    if (!address.ok()) return address.status();
+    if (const absl::Status status = prepare_to_listen(*address); !status.ok()) return status;
+    builder.AddListeningPort(address->to_string(), grpc::InsecureServerCredentials(), &ports[i]);
+    addresses.push_back(*std::move(address));
+  }
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             static_cast<int>(std::min<uint32_t>(options.max_streams_per_connection,
+                                                                 std::numeric_limits<int>::max())));
+  // Clients may ping as often as they like: Envoy's keepalive must not be taken for abuse.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_size));
+  builder.SetMaxSendMessageSize(-1);
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  builder.RegisterService(&state->context.process);
+  builder.RegisterAsyncGenericService(&state->context.generic);
+  const uint32_t threads = options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
+  for (uint32_t i = 0; i < threads; ++i) state->queues.push_back(builder.AddCompletionQueue());
+
+  state->server = builder.BuildAndStart();
+  if (!state->server) {
+    for (auto& queue : state->queues) {
+      queue->Shutdown();
+      State::serve(*queue);
+    }
+    return absl::UnavailableError("gRPC could not listen on " + options.listen.front() +
+                                  (options.listen.size() > 1 ? " and the other addresses" : ""));
+  }
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    if (addresses[i].kind == config::Address::Kind::kUnix) {
+      state->sockets.push_back(addresses[i].path);
+    } else {
+      addresses[i].port = static_cast<uint16_t>(ports[i]);
+    }
+    state->addresses.push_back(addresses[i].to_string());
+  }
+  for (auto& queue : state->queues) {
+    for (int i = 0; i < kAwaitedProcessCalls; ++i) Call::await(state->context, *queue, Call::Kind::kProcess);
+    for (int i = 0; i < kAwaitedOtherCalls; ++i) Call::await(state->context, *queue, Call::Kind::kOther);
+    state->threads.emplace_back([&queue] { State::serve(*queue); });
+  }
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(state)));
+}
+
+GrpcServer::GrpcServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+GrpcServer::~GrpcServer() {
+  if (!state_->drained) drain(std::chrono::seconds(0));
+}
+
+const std::vector<std::string>& GrpcServer::addresses() const { return state_->addresses; }
+
+GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
+  state_->drained = true;
+  state_->context.stopping = true;
+  const std::size_t open = state_->context.open.load();
+  CallContext& context = state_->context;
+  const auto end = std::chrono::system_clock::now() +
+                   std::chrono::duration_cast<std::chrono::system_clock::duration>(deadline);
+  // Shutdown blocks, and cancels at its deadline; the flag is up before, so that streams learn who it was.
+  std::thread shutdown([this, end] { state_->server->Shutdown(end + std::chrono::milliseconds(50)); });
+  {
+    std::unique_lock lock(context.mutex);
+    context.all_over.wait_until(lock, end, [&context] { return context.open.load() == 0; });
+    context.past_deadline = true;
+  }
+  shutdown.join();
+  {
+    // Cancelled streams still have steps to take, which a queue that is shut down would not let them.
+    std::unique_lock lock(context.mutex);
+    context.all_over.wait(lock, [&context] { return context.open.load() == 0; });
+  }
+  for (auto& queue : state_->queues) queue->Shutdown();
+  for (auto& thread : state_->threads) thread.join();
+  for (const std::string& socket : state_->sockets) unlink(socket.c_str());
+  const std::size_t cancelled = context.cancelled.load();
+  return {open - std::min(open, cancelled), cancelled};
+}
+
+}  // namespace extprocd::transport

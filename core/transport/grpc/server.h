@@ -1,0 +1,54 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/transport/services.h"
+
+namespace extprocd::transport {
+
+struct GrpcOptions {
+  std::vector<std::string> listen;  ///< as in server.listen
+  uint32_t threads = 0;             ///< completion queues, each with a thread; 0 = one a core
+  uint64_t max_message_size = 64ull << 20;
+  uint32_t max_streams_per_connection = 10000;
+};
+
+/// The transport on grpc++: completion queues, one for each thread. A stream stays on one queue, so its calls never
+/// overlap. Plain text on TCP and Unix sockets.
+///
+/// grpc++ 1.51 does not tell the application of messages over the limit (the stream ends with RESOURCE_EXHAUSTED) nor of
+/// streams that it refuses over max_streams_per_connection.
+class GrpcServer {
+ public:
+  /// Starts to serve. `services` has Process and outlives the server. Errors name the address and the cause.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> start(const GrpcOptions& options, const Services& services);
+
+  GrpcServer(const GrpcServer&) = delete;
+  GrpcServer& operator=(const GrpcServer&) = delete;
+  /// Drains without waiting, if drain() was not called.
+  ~GrpcServer();
+
+  /// Where it listens, with the ports that the system chose.
+  [[nodiscard]] const std::vector<std::string>& addresses() const;
+
+  struct Drained {
+    std::size_t finished = 0;   ///< streams that were open and ended by themselves
+    std::size_t cancelled = 0;  ///< streams that were still open at the deadline
+  };
+  /// Tells connections to go away (GOAWAY), takes no new streams, lets open ones finish until the deadline, then cancels
+  /// them, and stops. Blocks. Once, not from one of its own threads.
+  Drained drain(std::chrono::duration<double> deadline);
+
+ private:
+  struct State;
+  explicit GrpcServer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace extprocd::transport

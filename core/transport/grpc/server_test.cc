@@ -1,0 +1,454 @@
+#include "core/transport/grpc/server.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <fstream>
+#include <future>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include "core/transport/grpc/probe.h"
+#include "core/transport/health.h"
+#include "core/transport/reflection.h"
+#include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
+#include "grpc/health/v1/health.pb.h"
+#include "grpc/reflection/v1/reflection.pb.h"
+
+namespace extprocd::transport {
+namespace {
+
+using envoy::service::ext_proc::v3::ExternalProcessor;
+using envoy::service::ext_proc::v3::ProcessingRequest;
+using envoy::service::ext_proc::v3::ProcessingResponse;
+using testing::HasSubstr;
+
+/// Counts what happens to the streams of a server, and lets a test wait for it.
+class Events {
+ public:
+  void add(const std::string& event) {
+    const std::lock_guard lock(mutex_);
+    ++counts_[event];
+    changed_.notify_all();
+  }
+  bool wait_for(const std::string& event, int count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return counts_[event] >= count; });
+  }
+  int count(const std::string& event) {
+    const std::lock_guard lock(mutex_);
+    return counts_[event];
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, int> counts_;
+};
+
+/// Answers each body message by what its text says; echoes any other.
+class ScriptStream final : public engine::ServerStream {
+ public:
+  ScriptStream(engine::Sink& sink, engine::StreamFacts facts, Events& events)
+      : sink_(sink), facts_(std::move(facts)), events_(events) {}
+  ~ScriptStream() override { events_.add("destroyed"); }
+
+  void receive(engine::Message message) override {
+    events_.add("received");
+    ProcessingRequest request;
+    request.ParseFromArray(message.bytes().data(), static_cast<int>(message.bytes().size()));
+    const std::string& text = request.request_body().body();
+    if (text == "fail") {
+      sink_.finish(absl::Status(absl::StatusCode::kAborted, "as you wish"));
+    } else if (text == "flood") {
+      for (int i = 0; i < 64; ++i) reply(std::string(1 << 20, 'x'));
+    } else if (text == "metadata") {
+      for (const auto& [name, value] : facts_.metadata) {
+        if (name == "x-chain") reply(value);
+      }
+    } else {
+      reply(text);
+    }
+  }
+  void half_closed() override {
+    events_.add("half_closed");
+    sink_.finish(absl::OkStatus());
+  }
+  void cancelled(engine::Cancel by) override {
+    events_.add(by == engine::Cancel::kShutdown ? "shut down" : "cancelled");
+  }
+
+ private:
+  void reply(const std::string& text) {
+    ProcessingResponse response;
+    response.mutable_immediate_response()->set_body(text);
+    sink_.send(response.SerializeAsString());
+  }
+
+  engine::Sink& sink_;
+  engine::StreamFacts facts_;
+  Events& events_;
+};
+
+class ScriptFactory final : public engine::StreamFactory {
+ public:
+  explicit ScriptFactory(Events& events) : events_(events) {}
+  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, engine::StreamFacts facts) override {
+    return std::make_unique<ScriptStream>(sink, std::move(facts), events_);
+  }
+
+ private:
+  Events& events_;
+};
+
+ProcessingRequest body(const std::string& text) {
+  ProcessingRequest request;
+  request.mutable_request_body()->set_body(text);
+  return request;
+}
+
+class GrpcServerTest : public testing::Test {
+ protected:
+  void start(GrpcOptions options = {}) {
+    if (options.listen.empty()) options.listen = {"127.0.0.1:0"};
+    options.threads = 2;
+    services_.add(std::string(Services::kProcess), std::make_unique<ScriptFactory>(events_));
+    add_health_service(services_, health_);
+    add_reflection_service(services_);
+    health_.set_serving(true);
+    auto server = GrpcServer::start(options, services_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = std::move(*server);
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    channel_ = grpc::CreateCustomChannel(server_->addresses().at(0), grpc::InsecureChannelCredentials(), arguments);
+    stub_ = ExternalProcessor::NewStub(channel_);
+  }
+
+  template <typename Request, typename Response>
+  grpc::Status call(const std::string& path, const Request& request, Response& response) {
+    grpc::TemplatedGenericStub<Request, Response> stub(channel_);
+    grpc::ClientContext context;
+    std::promise<grpc::Status> done;
+    stub.UnaryCall(&context, path, {}, &request, &response, [&](grpc::Status status) { done.set_value(status); });
+    return done.get_future().get();
+  }
+
+  Events events_;
+  HealthState health_;
+  Services services_;
+  std::unique_ptr<GrpcServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<ExternalProcessor::Stub> stub_;
+};
+
+TEST_F(GrpcServerTest, messages_go_through_in_order_and_half_close_ends_the_stream) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  ProcessingResponse response;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(stream->Write(body(std::to_string(i))));
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.immediate_response().body(), std::to_string(i));
+  }
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_TRUE(events_.wait_for("destroyed", 1));
+  EXPECT_EQ(events_.count("half_closed"), 1);
+  EXPECT_EQ(events_.count("cancelled"), 0);
+}
+
+TEST_F(GrpcServerTest, many_streams_at_once_do_not_hold_each_other_up) {
+  start();
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReaderWriter<ProcessingRequest, ProcessingResponse>>> streams;
+  constexpr int kStreams = 1000;
+  for (int i = 0; i < kStreams; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(stub_->Process(contexts.back().get()));
+    ASSERT_TRUE(streams.back()->Write(body(std::to_string(i))));
+  }
+  for (int i = kStreams - 1; i >= 0; --i) {  // the last first: none waits for an earlier one
+    ProcessingResponse response;
+    auto& stream = streams[static_cast<std::size_t>(i)];
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.immediate_response().body(), std::to_string(i));
+  }
+  for (auto& stream : streams) {
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  EXPECT_TRUE(events_.wait_for("destroyed", kStreams));
+}
+
+TEST_F(GrpcServerTest, messages_beyond_grpcs_own_default_limit_pass) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  const std::string large(10 << 20, 'x');
+  ASSERT_TRUE(stream->Write(body(large)));
+  ProcessingResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.immediate_response().body().size(), large.size());
+}
+
+TEST_F(GrpcServerTest, a_message_over_the_limit_ends_its_stream) {
+  GrpcOptions options;
+  options.max_message_size = 1000;
+  start(options);
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  stream->Write(body(std::string(2000, 'x')));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(events_.wait_for("destroyed", 1));
+  EXPECT_EQ(events_.count("received"), 0);
+}
+
+TEST_F(GrpcServerTest, a_stream_ends_with_the_status_that_it_was_given) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  ASSERT_TRUE(stream->Write(body("fail")));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(status.error_message(), "as you wish");
+}
+
+TEST_F(GrpcServerTest, a_cancel_is_told_once) {
+  start();
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    const auto stream = stub_->Process(&context);
+    ASSERT_TRUE(stream->Write(body("a")));
+    ProcessingResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    context.TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  ASSERT_TRUE(events_.wait_for("destroyed", 20));
+  // A reset may look like the end of the stream first; either way the stream was told once.
+  EXPECT_EQ(events_.count("cancelled") + events_.count("half_closed"), 20);
+}
+
+TEST_F(GrpcServerTest, a_client_that_does_not_read_is_not_read_from) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  ASSERT_TRUE(stream->Write(body("flood")));
+  ASSERT_TRUE(events_.wait_for("received", 1));
+  std::thread writer([&] {
+    for (int i = 0; i < 10; ++i) stream->Write(body("after"));
+  });
+  ProcessingResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  // 64 MiB wait to be sent: what comes behind must still lie in the transport.
+  EXPECT_EQ(events_.count("received"), 1);
+  for (int i = 0; i < 63 + 10; ++i) ASSERT_TRUE(stream->Read(&response));
+  writer.join();
+  EXPECT_TRUE(events_.wait_for("received", 11));
+}
+
+TEST_F(GrpcServerTest, metadata_reaches_the_stream) {
+  start();
+  grpc::ClientContext context;
+  context.AddMetadata("x-chain", "strict");
+  const auto stream = stub_->Process(&context);
+  ASSERT_TRUE(stream->Write(body("metadata")));
+  ProcessingResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.immediate_response().body(), "strict");
+}
+
+TEST_F(GrpcServerTest, a_method_that_nobody_serves_is_unimplemented) {
+  start();
+  ProcessingRequest request;
+  ProcessingResponse response;
+  const grpc::Status status = call("/some.Service/Method", request, response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("/some.Service/Method"));
+}
+
+TEST_F(GrpcServerTest, a_drain_lets_open_streams_finish) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  ASSERT_TRUE(stream->Write(body("a")));
+  ProcessingResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  auto drained = std::async(std::launch::async, [&] { return server_->drain(std::chrono::seconds(20)); });
+  ASSERT_TRUE(stream->Write(body("b")));
+  ASSERT_TRUE(stream->Read(&response));
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  const auto result = drained.get();
+  EXPECT_EQ(result.finished, 1U);
+  EXPECT_EQ(result.cancelled, 0U);
+}
+
+TEST_F(GrpcServerTest, a_drain_cancels_what_is_open_at_the_deadline) {
+  start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Process(&context);
+  ASSERT_TRUE(stream->Write(body("a")));
+  ProcessingResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  const auto result = server_->drain(std::chrono::milliseconds(50));
+  EXPECT_EQ(result.cancelled, 1U);
+  EXPECT_FALSE(stream->Finish().ok());
+  EXPECT_EQ(events_.count("shut down"), 1);
+  EXPECT_EQ(events_.count("destroyed"), 1);
+}
+
+TEST_F(GrpcServerTest, unix_sockets_serve_and_are_removed) {
+  const std::string path = testing::TempDir() + "transport_test.sock";
+  unlink(path.c_str());
+  start({.listen = {"unix:" + path}});
+  EXPECT_TRUE(probe("unix:" + path).ok());
+  GrpcOptions same;
+  same.listen = {"unix:" + path};
+  EXPECT_THAT(std::string(GrpcServer::start(same, services_).status().message()), HasSubstr("another server"));
+  server_.reset();
+  EXPECT_NE(access(path.c_str(), F_OK), 0);
+}
+
+TEST_F(GrpcServerTest, a_stale_unix_socket_is_replaced_but_no_other_file) {
+  const std::string path = testing::TempDir() + "transport_stale.sock";
+  unlink(path.c_str());
+  const int stale = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  path.copy(name.sun_path, sizeof name.sun_path - 1);
+  ASSERT_EQ(bind(stale, reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
+  close(stale);
+  start({.listen = {"unix:" + path}});
+  EXPECT_TRUE(probe("unix:" + path).ok());
+  const std::string file = testing::TempDir() + "transport_file";
+  std::ofstream(file) << "precious";
+  GrpcOptions options;
+  options.listen = {"unix:" + file};
+  EXPECT_THAT(std::string(GrpcServer::start(options, services_).status().message()), HasSubstr("no socket"));
+  EXPECT_EQ(access(file.c_str(), F_OK), 0);
+  unlink(file.c_str());
+}
+
+TEST_F(GrpcServerTest, a_busy_port_is_named_with_the_cause) {
+  start();
+  GrpcOptions options;
+  options.listen = {server_->addresses().at(0)};
+  const auto second = GrpcServer::start(options, services_);
+  EXPECT_THAT(std::string(second.status().message()),
+              testing::AllOf(HasSubstr(server_->addresses().at(0)), HasSubstr("in use")));
+}
+
+TEST_F(GrpcServerTest, health_answers_for_any_name_and_follows_the_state) {
+  start();
+  grpc::health::v1::HealthCheckRequest request;
+  grpc::health::v1::HealthCheckResponse response;
+  for (const std::string name : {"", "envoy.service.ext_proc.v3.ExternalProcessor", "anything"}) {
+    request.set_service(name);
+    ASSERT_TRUE(call("/grpc.health.v1.Health/Check", request, response).ok());
+    EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  }
+  grpc::health::v1::HealthListResponse list;
+  ASSERT_TRUE(call("/grpc.health.v1.Health/List", grpc::health::v1::HealthListRequest(), list).ok());
+  EXPECT_EQ(list.statuses().at("").status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  health_.set_serving(false);
+  ASSERT_TRUE(call("/grpc.health.v1.Health/Check", request, response).ok());
+  EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  EXPECT_THAT(std::string(probe(server_->addresses().at(0)).message()), HasSubstr("NOT_SERVING"));
+}
+
+TEST_F(GrpcServerTest, a_health_watch_is_told_every_change) {
+  start();
+  using Response = grpc::health::v1::HealthCheckResponse;
+  grpc::TemplatedGenericStub<grpc::health::v1::HealthCheckRequest, Response> stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto next = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return ok;
+  };
+  const auto watch = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
+  watch->StartCall(nullptr);
+  ASSERT_TRUE(next());
+  watch->Write({}, nullptr);
+  ASSERT_TRUE(next());
+  Response response;
+  watch->Read(&response, nullptr);
+  ASSERT_TRUE(next());
+  EXPECT_EQ(response.status(), Response::SERVING);
+  for (const bool serving : {false, true, false}) {
+    health_.set_serving(serving);
+    watch->Read(&response, nullptr);
+    ASSERT_TRUE(next());
+    EXPECT_EQ(response.status(), serving ? Response::SERVING : Response::NOT_SERVING);
+  }
+  context.TryCancel();
+  grpc::Status status;
+  watch->Finish(&status, nullptr);
+  next();
+  health_.set_serving(true);  // nobody listens any more
+}
+
+TEST_F(GrpcServerTest, reflection_lists_services_and_hands_out_their_files) {
+  start();
+  using Request = grpc::reflection::v1::ServerReflectionRequest;
+  using Response = grpc::reflection::v1::ServerReflectionResponse;
+  const auto ask = [&](const Request& request) {
+    grpc::TemplatedGenericStub<Request, Response> stub(channel_);
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const auto next = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      queue.Next(&tag, &ok);
+      return ok;
+    };
+    const auto stream = stub.PrepareCall(&context, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &queue);
+    stream->StartCall(nullptr);
+    EXPECT_TRUE(next());
+    stream->Write(request, nullptr);
+    EXPECT_TRUE(next());
+    Response response;
+    stream->Read(&response, nullptr);
+    EXPECT_TRUE(next());
+    stream->WritesDone(nullptr);
+    next();
+    grpc::Status status;
+    stream->Finish(&status, nullptr);
+    next();
+    EXPECT_TRUE(status.ok());
+    return response;
+  };
+  Request request;
+  request.set_list_services("");
+  EXPECT_EQ(ask(request).list_services_response().service_size(), 4);
+  request.set_file_containing_symbol("envoy.service.ext_proc.v3.ExternalProcessor");
+  EXPECT_GE(ask(request).file_descriptor_response().file_descriptor_proto_size(), 5);
+  request.set_file_by_filename("grpc/health/v1/health.proto");
+  EXPECT_EQ(ask(request).file_descriptor_response().file_descriptor_proto_size(), 1);
+  request.set_file_by_filename("none.proto");
+  EXPECT_EQ(ask(request).error_response().error_code(), 5);
+}
+
+TEST(Probe, says_what_is_wrong) {
+  EXPECT_FALSE(probe("nonsense").ok());
+  EXPECT_FALSE(probe("127.0.0.1:1").ok());
+}
+
+}  // namespace
+}  // namespace extprocd::transport
