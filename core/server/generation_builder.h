@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/engine/generation.h"
+#include "core/plugin/module.h"
+#include "core/telemetry/metrics.h"
+#include "core/telemetry/registry.h"
+
+namespace extprocd::server {
+
+/// What building gave: a generation, or all that is wrong with the plugins at once.
+struct BuildResult {
+  std::shared_ptr<engine::Generation> generation;  ///< null if there are errors
+  std::vector<config::Diagnostic> errors;
+};
+
+/// Loads the modules that a configuration names, creates the plugins and compiles the chain. Nothing is published.
+/// `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
+BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
+                             telemetry::Registry& registry, const telemetry::Metrics& metrics);
+
+/// The chain as a person reads it: one line a plugin, with module, version, hash, policy and phases.
+std::string describe(const engine::Generation& generation);
+
+}  // namespace extprocd::server

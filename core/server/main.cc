@@ -1,0 +1,52 @@
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/server/command_line.h"
+#include "core/server/server.h"
+#include "core/telemetry/log.h"
+#include "core/transport/grpc/probe.h"
+
+namespace {
+
+using extprocd::server::CommandLine;
+
+void print_error(const std::string& text) { std::fprintf(stderr, "extprocd: %s\n", text.c_str()); }
+
+int probe(const std::string& address) {
+  const absl::Status status = extprocd::transport::probe(address);
+  if (status.ok()) return 0;
+  print_error("probe of " + address + ": " + std::string(status.message()));
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const CommandLine line = extprocd::server::parse_command_line({argv, argv + argc});
+  if (line.action == CommandLine::Action::kPrint) {
+    std::fputs(line.output.c_str(), line.exit_code == 0 ? stdout : stderr);
+    return line.exit_code;
+  }
+  if (line.action == CommandLine::Action::kProbe) return probe(line.probe_address);
+
+  extprocd::config::LoadResult loaded;
+  if (line.config_file.empty()) {
+    loaded.config = extprocd::config::default_config();
+  } else {
+    loaded = extprocd::config::load_file(line.config_file);
+  }
+  for (const auto& error : loaded.errors) print_error(error.to_string());
+  if (!loaded.errors.empty()) return 1;
+  if (const absl::Status status = extprocd::server::apply_overrides(line, loaded.config); !status.ok()) {
+    print_error(std::string(status.message()));
+    return 2;
+  }
+
+  extprocd::telemetry::init_log(loaded.config.log.level, loaded.config.log.format);
+  if (line.action == CommandLine::Action::kCheck) return extprocd::server::check(loaded.config) ? 0 : 1;
+  const absl::Status status = extprocd::server::serve(loaded.config);
+  if (!status.ok()) print_error(std::string(status.message()));
+  return status.ok() ? 0 : 1;
+}

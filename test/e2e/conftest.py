@@ -1,0 +1,50 @@
+"""What the end-to-end tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+import envoy_config
+from rig import Envoy, Extprocd, free_port
+from upstream import Upstream
+
+# Counters of Envoy that must not move where nothing is meant to fail.
+FAILURES = ("spurious_msgs_received", "streams_failed", "message_timeouts", "rejected_header_mutations",
+            "failure_mode_allowed", "http_not_ok_resp_received")
+
+RunEnvoy = Callable[..., AbstractContextManager[Envoy]]
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def run_envoy(upstream: Upstream) -> RunEnvoy:
+    """Starts an Envoy before an extprocd; when it is left, its failure counters must be zero but for those allowed."""
+
+    @contextmanager
+    def run(server: Extprocd, routes: list[dict[str, Any]], may_fail: tuple[str, ...] = (), **inner: Any) -> Iterator[Envoy]:
+        port, admin = free_port(), free_port()
+        config = envoy_config.bootstrap(port, admin, f"127.0.0.1:{upstream.port}", server.address, routes,
+                                        envoy_config.ext_proc(**inner))
+        with Envoy(config, port, admin) as envoy:
+            yield envoy
+            moved = {name: value for name, value in envoy.counters().items() if value and name in FAILURES}
+            assert {name: value for name, value in moved.items() if name not in may_fail} == {}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def extprocd() -> Iterator[Extprocd]:
+    """A server with the built-in configuration."""
+    with Extprocd() as server:
+        yield server
+        assert server.stop() == 0, server.log()

@@ -1,0 +1,143 @@
+"""Envoy configuration in the shape in which kgateway generates it: a disabled filter for each GatewayExtension, wrapped
+into a Composite filter that a metadata switch can turn off, and enabled for each route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TYPE = "type.googleapis.com/"
+FILTER = "ext_proc/default/ext-proc-extension"
+SWITCH = "global_disable/ext_proc"
+SWITCH_NAMESPACE = "dev.kgateway.disable_ext_proc"
+
+
+def any_of(name: str, **fields: Any) -> dict[str, Any]:
+    return {"@type": TYPE + name, **fields}
+
+
+def address(text: str) -> dict[str, Any]:
+    if text.startswith("unix:"):
+        return {"pipe": {"path": text[5:]}}
+    host, _, port = text.rpartition(":")
+    return {"socket_address": {"address": host, "port_value": int(port)}}
+
+
+def cluster(name: str, target: str, http2: bool) -> dict[str, Any]:
+    version = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {"enable_trailers": True}}
+    options = any_of("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config=version)
+    return {
+        "name": name,
+        "connect_timeout": "5s",
+        "type": "STATIC",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(target)}}]}],
+        },
+    }
+
+
+def ext_proc(**fields: Any) -> dict[str, Any]:
+    """The inner filter; without fields as kgateway makes it from nothing but a backend, but closed on failure."""
+    return any_of(
+        "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+        **({"grpc_service": {"envoy_grpc": {"cluster_name": "extprocd"}}, "message_timeout": "10s"} | fields),
+    )
+
+
+def wrapped(inner: dict[str, Any]) -> dict[str, Any]:
+    """The filter in its Composite, which runs it unless the metadata switch is on."""
+    switch = {
+        "input": {
+            "name": "disabled",
+            "typed_config": any_of(
+                "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput",
+                filter=SWITCH_NAMESPACE,
+                path=[{"key": "disable"}],
+            ),
+        },
+        "custom_match": {
+            "name": "not_true",
+            "typed_config": any_of(
+                "envoy.extensions.matching.input_matchers.metadata.v3.Metadata",
+                value={"bool_match": True},
+                invert=True,
+            ),
+        },
+    }
+    action = any_of(
+        "envoy.extensions.filters.http.composite.v3.ExecuteFilterAction",
+        typed_config={"name": "envoy.filters.http.ext_proc", "typed_config": inner},
+    )
+    return {
+        "name": FILTER,
+        "disabled": True,
+        "typed_config": any_of(
+            "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            extension_config={
+                "name": "composite_ext_proc",
+                "typed_config": any_of("envoy.extensions.filters.http.composite.v3.Composite"),
+            },
+            xds_matcher={
+                "matcher_list": {
+                    "matchers": [
+                        {
+                            "predicate": {"single_predicate": switch},
+                            "on_match": {"action": {"name": "composite-action", "typed_config": action}},
+                        }
+                    ]
+                }
+            },
+        ),
+    }
+
+
+def route(prefix: str, *, processed: bool, overrides: dict[str, Any] | None = None, rewrite: str = "",
+          off: bool = False) -> dict[str, Any]:
+    """A route to the upstream; `off` also turns the metadata switch on."""
+    per_filter: dict[str, Any] = {}
+    if processed:
+        per_filter[FILTER] = any_of(
+            "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", overrides=overrides or {}
+        )
+    if off:
+        per_filter[SWITCH] = any_of("envoy.config.route.v3.FilterConfig", config={})
+    action: dict[str, Any] = {"cluster": "upstream"}
+    if rewrite:
+        action["prefix_rewrite"] = rewrite
+    return {"match": {"prefix": prefix}, "route": action, "typed_per_filter_config": per_filter}
+
+
+def bootstrap(port: int, admin_port: int, upstream: str, extprocd: str, routes: list[dict[str, Any]],
+              inner: dict[str, Any]) -> dict[str, Any]:
+    switch = {
+        "name": SWITCH,
+        "disabled": True,
+        "typed_config": any_of(
+            "envoy.extensions.filters.http.set_metadata.v3.Config",
+            metadata=[{"metadata_namespace": SWITCH_NAMESPACE, "value": {"disable": True}}],
+        ),
+    }
+    router = {"name": "envoy.filters.http.router", "typed_config": any_of("envoy.extensions.filters.http.router.v3.Router")}
+    manager = any_of(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="ingress",
+        http_protocol_options={"enable_trailers": True},
+        route_config={"name": "all", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        http_filters=[switch, wrapped(inner), router],
+    )
+    return {
+        "admin": {"address": address(f"127.0.0.1:{admin_port}")},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "http",
+                    "address": address(f"127.0.0.1:{port}"),
+                    "filter_chains": [
+                        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+                    ],
+                }
+            ],
+            "clusters": [cluster("upstream", upstream, http2=False), cluster("extprocd", extprocd, http2=True)],
+        },
+    }

