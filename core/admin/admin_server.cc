@@ -57,7 +57,8 @@ Response answer(const Request& request, const Handlers& handlers) {
     return handlers.ready() ? text_response(request, http::status::ok, "ready\n")
                             : text_response(request, http::status::service_unavailable, "not ready\n");
   }
-  if (path == "/") return text_response(request, http::status::ok, "extprocd\n\n/metrics\n/healthz\n/readyz\n");
+  if (path == "/")
+    return text_response(request, http::status::ok, "extprocd\n\n/metrics\n/healthz\n/readyz\n");
   return text_response(request, http::status::not_found, "not here; try /metrics, /healthz or /readyz\n");
 }
 
@@ -140,13 +141,14 @@ struct AdminServer::State {
   std::thread thread;
 };
 
-absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::start(const std::string& address, Handlers handlers) {
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::start(const std::string& address,
+                                                                Handlers handlers) {
   auto parsed = config::parse_address(address);
   if (!parsed.ok()) return parsed.status();
   auto state = std::make_unique<State>(std::move(handlers));
   try {
-    const auto found = Tcp::resolver(state->io).resolve(parsed->host, std::to_string(parsed->port),
-                                                        Tcp::resolver::passive | Tcp::resolver::numeric_service);
+    const auto found = Tcp::resolver(state->io).resolve(
+        parsed->host, std::to_string(parsed->port), Tcp::resolver::passive | Tcp::resolver::numeric_service);
     const Tcp::endpoint endpoint = found.begin()->endpoint();
     state->acceptor.open(endpoint.protocol());
     state->acceptor.set_option(Tcp::acceptor::reuse_address(true));

@@ -15,7 +15,8 @@ struct Handlers {
   std::function<bool()> ready;           ///< does the server take work?
 };
 
-/// HTTP for operators, on a thread of its own: /metrics, /healthz (the process lives), /readyz (it takes work).
+/// HTTP for operators, on a thread of its own: /metrics, /healthz (the process lives), /readyz (it takes
+/// work).
 class AdminServer {
  public:
   /// Begins to serve on `address` (host:port). Errors name the address and the cause.

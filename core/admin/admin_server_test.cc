@@ -26,7 +26,8 @@ using testing::StartsWith;
 class AdminServerTest : public testing::Test {
  protected:
   AdminServerTest() {
-    auto server = AdminServer::start("127.0.0.1:0", {[] { return std::string("metric 1\n"); }, [this] { return ready_.load(); }});
+    auto server = AdminServer::start(
+        "127.0.0.1:0", {[] { return std::string("metric 1\n"); }, [this] { return ready_.load(); }});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = std::move(*server);
   }
@@ -35,7 +36,8 @@ class AdminServerTest : public testing::Test {
     const std::string& address = server_->address();
     const std::size_t colon = address.rfind(':');
     asio::ip::tcp::socket socket(io_);
-    asio::connect(socket, asio::ip::tcp::resolver(io_).resolve(address.substr(0, colon), address.substr(colon + 1)));
+    asio::connect(socket,
+                  asio::ip::tcp::resolver(io_).resolve(address.substr(0, colon), address.substr(colon + 1)));
     return socket;
   }
 
@@ -61,7 +63,8 @@ TEST_F(AdminServerTest, metrics_are_shown_in_prometheus_format) {
   EXPECT_THAT(get("/metrics"), testing::AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("version=0.0.4"),
                                               HasSubstr("\r\n\r\nmetric 1\n")));
   EXPECT_THAT(get("/metrics?x=1"), HasSubstr("metric 1"));
-  EXPECT_THAT(get("/metrics", "HEAD"), testing::AllOf(HasSubstr("Content-Length: 9"), Not(HasSubstr("metric 1"))));
+  EXPECT_THAT(get("/metrics", "HEAD"),
+              testing::AllOf(HasSubstr("Content-Length: 9"), Not(HasSubstr("metric 1"))));
 }
 
 TEST_F(AdminServerTest, health_is_always_ok_and_readiness_follows_the_server) {
@@ -74,13 +77,15 @@ TEST_F(AdminServerTest, health_is_always_ok_and_readiness_follows_the_server) {
 
 TEST_F(AdminServerTest, other_paths_and_methods_are_refused_with_a_hint) {
   EXPECT_THAT(get("/nothing"), testing::AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("/metrics")));
-  EXPECT_THAT(get("/metrics", "POST"), testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET, HEAD")));
+  EXPECT_THAT(get("/metrics", "POST"),
+              testing::AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET, HEAD")));
   EXPECT_THAT(get("/"), HasSubstr("/readyz"));
 }
 
 TEST_F(AdminServerTest, a_connection_serves_several_requests_also_pipelined) {
   const std::string one = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
-  const std::string answer = exchange(one + one + "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string answer =
+      exchange(one + one + "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   std::size_t found = 0;
   for (std::size_t at = 0; (at = answer.find("HTTP/1.1 200", at)) != std::string::npos; ++at) ++found;
   EXPECT_EQ(found, 3U);
@@ -137,7 +142,8 @@ TEST_F(AdminServerTest, many_clients_at_once) {
 
 TEST_F(AdminServerTest, a_busy_port_is_named_with_the_cause) {
   const auto second = AdminServer::start(server_->address(), {});
-  EXPECT_THAT(std::string(second.status().message()), testing::AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
+  EXPECT_THAT(std::string(second.status().message()),
+              testing::AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
   EXPECT_FALSE(AdminServer::start("nonsense", {}).ok());
 }
 

@@ -1,9 +1,9 @@
 #include "core/config/address.h"
 
-#include <sys/un.h>
-
 #include <algorithm>
 #include <charconv>
+
+#include <sys/un.h>
 
 namespace extprocd::config {
 namespace {
@@ -18,7 +18,8 @@ absl::StatusOr<Address> parse_unix(std::string_view path) {
   if (!path.starts_with('/')) return absl::InvalidArgumentError("the path behind unix: must be absolute");
   if (path.find('\0') != std::string_view::npos) return absl::InvalidArgumentError("the path has a NUL byte");
   if (path.size() > kMaxPath) {
-    return absl::InvalidArgumentError("the path of a Unix socket has at most " + std::to_string(kMaxPath) + " bytes");
+    return absl::InvalidArgumentError("the path of a Unix socket has at most " + std::to_string(kMaxPath) +
+                                      " bytes");
   }
   Address address;
   address.kind = Address::Kind::kUnix;
@@ -52,8 +53,8 @@ absl::StatusOr<Address> parse_address(std::string_view text) {
     return absl::InvalidArgumentError("an IPv6 address needs brackets: [::1]:18080");
   }
   const bool bad_byte = std::any_of(host.begin(), host.end(), [](char c) {
-    return static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f || c == '/' || c == '[' ||
-           c == ']';
+    return static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f || c == '/' ||
+           c == '[' || c == ']';
   });
   if (bad_byte) return malformed();
   address.host = host.empty() ? "::" : std::string(host);

@@ -20,7 +20,8 @@ struct Address {
   [[nodiscard]] std::string to_string() const;
 };
 
-/// Reads "host:port", "[::1]:port", ":port" (all interfaces) or "unix:/path". INVALID_ARGUMENT says what to write.
+/// Reads "host:port", "[::1]:port", ":port" (all interfaces) or "unix:/path". INVALID_ARGUMENT says what to
+/// write.
 absl::StatusOr<Address> parse_address(std::string_view text);
 
 }  // namespace extprocd::config

@@ -23,8 +23,8 @@ TEST(AddressTest, takes_what_an_operator_writes) {
 
 TEST(AddressTest, says_what_to_write_instead) {
   for (const std::string text :
-       {"", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:-1", "::1:80", "[]:80", "a b:80",
-        "unix:", "unix:relative", "http://localhost:80", "[::1]80"}) {
+       {"", "localhost", "localhost:", "localhost:x", "localhost:65536", "localhost:-1", "::1:80", "[]:80",
+        "a b:80", "unix:", "unix:relative", "http://localhost:80", "[::1]80"}) {
     EXPECT_FALSE(parse_address(text).ok()) << text;
   }
   EXPECT_FALSE(parse_address("unix:/" + std::string(107, 'x')).ok());

@@ -1,7 +1,5 @@
 #include "core/config/config.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -9,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 #include <utility>
+
+#include <sys/stat.h>
 
 #include "core/config/address.h"
 #include "core/config/table_reader.h"
@@ -95,7 +95,8 @@ class ConfigReader {
     if (admin.listen == "off") return;
     const auto parsed = parse_address(admin.listen);
     if (!parsed.ok()) {
-      table.error("listen", "'" + admin.listen + "': " + std::string(parsed.status().message()) + ", or \"off\"");
+      table.error("listen",
+                  "'" + admin.listen + "': " + std::string(parsed.status().message()) + ", or \"off\"");
     } else if (parsed->kind != Address::Kind::kTcp) {
       table.error("listen", "must be host:port or \"off\"");
     }
@@ -154,14 +155,15 @@ class ConfigReader {
       table.error("name", "is missing: give each [[plugin]] a name of its own");
     } else if (!is_word(plugin.name, "_.-") || plugin.name.size() > kLongestName) {
       table.error("name", "must be 1 to 64 of letters, digits, '_', '.' and '-'");
-    } else if (std::any_of(earlier.begin(), earlier.end(), [&](const Plugin& other) { return other.name == plugin.name; })) {
+    } else if (std::any_of(earlier.begin(), earlier.end(),
+                           [&](const Plugin& other) { return other.name == plugin.name; })) {
       table.error("name", "'" + plugin.name + "' is taken by an earlier [[plugin]]");
     }
     table.get("module", plugin.module);
     if (entry.find("module") == nullptr) {
       table.error("module", "is missing: name the file in plugins.directory, such as \"instructions.so\"");
-    } else if (plugin.module.empty() || plugin.module.find('/') != std::string::npos || plugin.module.starts_with('.') ||
-               plugin.module.find('\0') != std::string::npos) {
+    } else if (plugin.module.empty() || plugin.module.find('/') != std::string::npos ||
+               plugin.module.starts_with('.') || plugin.module.find('\0') != std::string::npos) {
       table.error("module", "must be the name of a file in plugins.directory, without a folder");
     }
     std::string policy = "fail";
@@ -207,7 +209,8 @@ std::string_view to_string(FailurePolicy policy) {
 
 std::string Diagnostic::to_string() const {
   std::string place = file;
-  if (position.line != 0) place += ":" + std::to_string(position.line) + ":" + std::to_string(position.column);
+  if (position.line != 0)
+    place += ":" + std::to_string(position.line) + ":" + std::to_string(position.column);
   return place.empty() ? text : place + ": " + text;
 }
 
@@ -244,7 +247,7 @@ LoadResult load_file(const std::string& path) {
     failed.errors.push_back({path, {}, text});
     return failed;
   };
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0) return refuse(std::string("cannot be read: ") + std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return refuse("cannot be read: not a regular file");
   if (static_cast<uint64_t>(info.st_size) > kMaxFileSize) return refuse("cannot be read: larger than 1 MiB");

@@ -118,7 +118,8 @@ TEST(ConfigTest, the_reference_file_is_valid_and_states_the_defaults) {
   ASSERT_TRUE(file.errors.empty()) << file.errors[0].to_string();
   const Config fresh;
   EXPECT_EQ(file.config.server.limits.max_headers, fresh.server.limits.max_headers);
-  EXPECT_EQ(file.config.server.limits.max_streams_per_connection, fresh.server.limits.max_streams_per_connection);
+  EXPECT_EQ(file.config.server.limits.max_streams_per_connection,
+            fresh.server.limits.max_streams_per_connection);
   EXPECT_EQ(file.config.server.drain.grace, fresh.server.drain.grace);
   EXPECT_EQ(file.config.server.drain.deadline, fresh.server.drain.deadline);
   EXPECT_EQ(file.config.mutation_rules.max_headers, fresh.mutation_rules.max_headers);
@@ -183,7 +184,8 @@ TEST(ConfigTest, hostile_text_is_an_error_or_read_but_never_a_crash) {
   EXPECT_FALSE(errors_of("a = \"\xff\"").empty());
   EXPECT_TRUE(errors_of("\xef\xbb\xbf[log]\r\nlevel = 'info'\r\n").empty());
   const std::string whole = "[server]\nlisten = ['127.0.0.1:1']\n[[plugin]]\nname = 'a'\nmodule = 'a.so'\n";
-  for (std::size_t size = 0; size < whole.size(); ++size) load_text(std::string_view(whole).substr(0, size), "half");
+  for (std::size_t size = 0; size < whole.size(); ++size)
+    load_text(std::string_view(whole).substr(0, size), "half");
 }
 
 TEST(ConfigTest, a_file_that_cannot_be_read_says_why) {
@@ -197,7 +199,8 @@ TEST(ConfigTest, a_file_that_cannot_be_read_says_why) {
 
 TEST(ConfigTest, plugin_values_keep_their_places_and_types) {
   const LoadResult result = load_text(
-      "[[plugin]]\nname = 'a'\nmodule = 'a.so'\n[plugin.config]\nz = 1\nb = [true, 1.5]\nd = 1979-05-27\n[plugin.config.t]\nk = 'v'\n",
+      "[[plugin]]\nname = 'a'\nmodule = 'a.so'\n[plugin.config]\nz = 1\nb = [true, 1.5]\nd = "
+      "1979-05-27\n[plugin.config.t]\nk = 'v'\n",
       "f.toml");
   ASSERT_TRUE(result.errors.empty());
   const Value& config = result.config.plugin.at(0).config;

@@ -17,9 +17,14 @@ bool split(std::string_view text, Number& number, std::string_view& unit) {
   return true;
 }
 
-constexpr std::pair<std::string_view, uint64_t> kSizes[] = {
-    {"", 1},          {"B", 1},          {"KB", 1000},       {"MB", 1000000},
-    {"GB", 1000000000}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}};
+constexpr std::pair<std::string_view, uint64_t> kSizes[] = {{"", 1},
+                                                            {"B", 1},
+                                                            {"KB", 1000},
+                                                            {"MB", 1000000},
+                                                            {"GB", 1000000000},
+                                                            {"KiB", 1ULL << 10},
+                                                            {"MiB", 1ULL << 20},
+                                                            {"GiB", 1ULL << 30}};
 constexpr std::pair<std::string_view, double> kDurations[] = {{"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}};
 
 }  // namespace

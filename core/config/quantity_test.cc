@@ -10,7 +10,8 @@ TEST(Quantity, sizes) {
   EXPECT_EQ(parse_size("1 GiB"), 1U << 30);
   EXPECT_EQ(parse_size("500KB"), 500000U);
   EXPECT_EQ(parse_size("7"), 7U);
-  for (const auto* bad : {"", "MiB", "-1", "1.5MiB", "1mib", "1TB", "99999999999999999999", "18446744073709551615KiB"}) {
+  for (const auto* bad :
+       {"", "MiB", "-1", "1.5MiB", "1mib", "1TB", "99999999999999999999", "18446744073709551615KiB"}) {
     EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
   }
 }
@@ -20,7 +21,8 @@ TEST(Quantity, durations) {
   EXPECT_EQ(parse_duration("2.5s"), 2.5);
   EXPECT_EQ(parse_duration("1m"), 60);
   EXPECT_EQ(parse_duration("1h"), 3600);
-  for (const auto* bad : {"", "s", "5", "-1s", "1d", "1s2"}) EXPECT_EQ(parse_duration(bad), std::nullopt) << bad;
+  for (const auto* bad : {"", "s", "5", "-1s", "1d", "1s2"})
+    EXPECT_EQ(parse_duration(bad), std::nullopt) << bad;
 }
 
 }  // namespace

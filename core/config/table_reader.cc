@@ -18,7 +18,8 @@ std::string_view type_name(const Value& value) {
 
 }  // namespace
 
-TableReader::TableReader(const Value& table, std::string path, const std::string& file, std::vector<Diagnostic>& errors)
+TableReader::TableReader(const Value& table, std::string path, const std::string& file,
+                         std::vector<Diagnostic>& errors)
     : table_(table), path_(std::move(path)), file_(file), errors_(errors) {}
 
 std::string TableReader::full_name(std::string_view key) const {
@@ -39,7 +40,8 @@ const Value* TableReader::take_table(std::string_view key) {
 
 void TableReader::error(std::string_view key, std::string text) {
   const Value* value = table_.find(key);
-  errors_.push_back({file_, value != nullptr ? value->position : table_.position, full_name(key) + " " + std::move(text)});
+  errors_.push_back(
+      {file_, value != nullptr ? value->position : table_.position, full_name(key) + " " + std::move(text)});
 }
 
 void TableReader::wrong_type(std::string_view key, const Value& value, std::string_view wanted) {
@@ -79,8 +81,8 @@ void TableReader::get(std::string_view key, std::vector<std::string>& target) {
     if (const auto* text = std::get_if<std::string>(&entry.data)) {
       texts.push_back(*text);
     } else {
-      errors_.push_back({file_, entry.position, full_name(key) + " must have only strings, not " +
-                                                    std::string(type_name(entry))});
+      errors_.push_back({file_, entry.position,
+                         full_name(key) + " must have only strings, not " + std::string(type_name(entry))});
     }
   }
   target = std::move(texts);

@@ -10,11 +10,12 @@
 
 namespace extprocd::config {
 
-/// Reads the keys of one table, collects what is wrong with them, and reports the keys that nobody asked for. A getter
-/// leaves its target as it is where the key is missing or wrong. One thread.
+/// Reads the keys of one table, collects what is wrong with them, and reports the keys that nobody asked for.
+/// A getter leaves its target as it is where the key is missing or wrong. One thread.
 class TableReader {
  public:
-  /// `path` is what messages call the table: "server.limits"; empty for the top. All of it outlives the reader.
+  /// `path` is what messages call the table: "server.limits"; empty for the top. All of it outlives the
+  /// reader.
   TableReader(const Value& table, std::string path, const std::string& file, std::vector<Diagnostic>& errors);
 
   void get(std::string_view key, bool& target);

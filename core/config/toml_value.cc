@@ -22,7 +22,8 @@ Value::Table to_table(const toml::table& source) {
     Value value = to_value(child);
     // A key's own place is what an error should point at; values of inline tables have the same line.
     const auto& begin = key.source().begin;
-    if (begin.line != 0) value.position = {static_cast<uint32_t>(begin.line), static_cast<uint32_t>(begin.column)};
+    if (begin.line != 0)
+      value.position = {static_cast<uint32_t>(begin.line), static_cast<uint32_t>(begin.column)};
     table.emplace_back(std::string(key.str()), std::move(value));
   }
   std::stable_sort(table.begin(), table.end(), [](const auto& a, const auto& b) {

@@ -70,7 +70,8 @@ struct JsonWriter {
 const Value* Value::find(std::string_view key) const {
   const auto* table = std::get_if<Table>(&data);
   if (table == nullptr) return nullptr;
-  const auto found = std::find_if(table->begin(), table->end(), [key](const auto& entry) { return entry.first == key; });
+  const auto found =
+      std::find_if(table->begin(), table->end(), [key](const auto& entry) { return entry.first == key; });
   return found == table->end() ? nullptr : &found->second;
 }
 

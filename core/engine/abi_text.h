@@ -6,7 +6,8 @@
 
 namespace extprocd::engine {
 
-/// Text that a plugin handed in. A null pointer with a size counts as empty: no plugin can crash the host with it.
+/// Text that a plugin handed in. A null pointer with a size counts as empty: no plugin can crash the host
+/// with it.
 inline std::string_view from_abi(const extproc_str& text) {
   return text.data == nullptr ? std::string_view() : std::string_view(text.data, text.size);
 }

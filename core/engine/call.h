@@ -10,9 +10,11 @@
 #include "core/engine/chain.h"
 #include "core/engine/exchange.h"
 
-/// One callback in flight: what a plugin's host calls act on. Lives on the stack of the thread that makes the callback.
+/// One callback in flight: what a plugin's host calls act on. Lives on the stack of the thread that makes the
+/// callback.
 struct extproc_call {
-  extproc_call(extprocd::engine::Exchange& of_exchange, const extprocd::engine::ChainLink& of_link, uint32_t in_phase)
+  extproc_call(extprocd::engine::Exchange& of_exchange, const extprocd::engine::ChainLink& of_link,
+               uint32_t in_phase)
       : exchange(of_exchange), link(of_link), phase(in_phase) {}
 
   extprocd::engine::Exchange& exchange;

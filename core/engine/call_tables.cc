@@ -73,7 +73,8 @@ extproc_status headers(extproc_call* call, uint32_t map_id, const extproc_header
     if (map == nullptr || entries == nullptr || count == nullptr) {
       return refuse(call, EXTPROC_INVALID, "no such header map, or a null pointer");
     }
-    if (!map->present()) return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
+    if (!map->present())
+      return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
     *entries = map->entries().data();
     *count = map->entries().size();
     return EXTPROC_OK;
@@ -109,8 +110,8 @@ http::MapKind kind_of(uint32_t map_id) {
 }
 
 /// Would the data plane refuse the map for its size after this edit?
-bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Operation operation, std::string_view name,
-                std::string_view value) {
+bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Operation operation,
+                std::string_view name, std::string_view value) {
   std::size_t entries = map.entries().size() + 1;
   std::size_t bytes = http::byte_size(map.entries()) + name.size() + value.size();
   if (operation == http::Operation::kSet) {
@@ -133,10 +134,12 @@ extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operati
     http::HeaderMap* map = exchange.map(map_id);
     const std::string_view value = from_abi(raw_value);
     if (map == nullptr) return refuse(call, EXTPROC_INVALID, "no such header map");
-    if (!map->present()) return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
+    if (!map->present())
+      return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
     if (!call->may_edit || map_id != call->phase) {
-      return refuse_header(call, EXTPROC_TOO_LATE, from_abi(raw_name),
-                           "only the headers or trailers of the phase that on_phase is called for can be changed");
+      return refuse_header(
+          call, EXTPROC_TOO_LATE, from_abi(raw_name),
+          "only the headers or trailers of the phase that on_phase is called for can be changed");
     }
     if (!http::is_valid_name(from_abi(raw_name))) {
       return refuse_header(call, EXTPROC_INVALID, from_abi(raw_name), "not a valid header name");
@@ -198,7 +201,8 @@ extproc_status replace_body(extproc_call* call, extproc_str text) {
     }
     const auto& known = call->exchange.facts;
     if ((request ? known.request_body_mode : known.response_body_mode) == EXTPROC_BODY_GRPC) {
-      return refuse(call, EXTPROC_UNSUPPORTED, "a gRPC data plane cannot replace a body from the headers phase");
+      return refuse(call, EXTPROC_UNSUPPORTED,
+                    "a gRPC data plane cannot replace a body from the headers phase");
     }
     call->exchange.replacement_body = from_abi(text);
     return EXTPROC_OK;
@@ -217,7 +221,8 @@ extproc_status reply(extproc_call* call, const extproc_reply* reply) {
       return refuse(call, EXTPROC_INVALID, "the status of an immediate response must be 200 to 599");
     }
     if (reply->grpc_status < -1 || reply->grpc_status > 16) {
-      return refuse(call, EXTPROC_INVALID, "the gRPC status of an immediate response must be 0 to 16, or -1 for none");
+      return refuse(call, EXTPROC_INVALID,
+                    "the gRPC status of an immediate response must be 0 to 16, or -1 for none");
     }
     if (reply->headers == nullptr && reply->headers_count > 0) {
       return refuse(call, EXTPROC_INVALID, "the reply's headers are null but their count is not 0");
@@ -228,7 +233,8 @@ extproc_status reply(extproc_call* call, const extproc_reply* reply) {
     }
     http::HeaderMap fresh;
     // For on_local_reply to read; an original entry is no change, so it is not sent.
-    fresh.add_original(":status", call->exchange.arena.copy(std::to_string(reply->status)), call->exchange.arena);
+    fresh.add_original(":status", call->exchange.arena.copy(std::to_string(reply->status)),
+                       call->exchange.arena);
     for (size_t i = 0; i < reply->headers_count; ++i) {
       const std::string_view raw = from_abi(reply->headers[i].name);
       const std::string_view value = from_abi(reply->headers[i].value);
@@ -265,9 +271,11 @@ void fail(extproc_call* call, uint32_t grpc_status, extproc_str text) {
 }
 
 extproc_status clear_route_cache(extproc_call* call) {
-  if (!call->may_edit) return refuse(call, EXTPROC_TOO_LATE, "the route cache can be cleared only in on_phase");
+  if (!call->may_edit)
+    return refuse(call, EXTPROC_TOO_LATE, "the route cache can be cleared only in on_phase");
   if (call->phase != EXTPROC_REQUEST_HEADERS) {
-    return refuse(call, EXTPROC_UNSUPPORTED, "the route cache can be cleared only in the request headers phase");
+    return refuse(call, EXTPROC_UNSUPPORTED,
+                  "the route cache can be cleared only in the request headers phase");
   }
   call->exchange.clear_route_cache = true;
   return EXTPROC_OK;
@@ -293,9 +301,11 @@ extproc_status metadata(extproc_call* call, extproc_str name_space, extproc_str 
 template <typename Value>
 extproc_status set_metadata(extproc_call* call, extproc_str name_space, extproc_str key, Value value) {
   return guarded(call, [&]() -> extproc_status {
-    if (!call->may_edit) return refuse(call, EXTPROC_TOO_LATE, "dynamic metadata can be set only in on_phase");
+    if (!call->may_edit)
+      return refuse(call, EXTPROC_TOO_LATE, "dynamic metadata can be set only in on_phase");
     if (!call->exchange.dynamic_metadata.set(from_abi(name_space), from_abi(key), value)) {
-      return refuse(call, EXTPROC_INVALID, "namespace, key and text of dynamic metadata must be UTF-8 and not empty");
+      return refuse(call, EXTPROC_INVALID,
+                    "namespace, key and text of dynamic metadata must be UTF-8 and not empty");
     }
     return EXTPROC_OK;
   });
@@ -358,7 +368,8 @@ const extproc_metadata_api& metadata_extension() {
 }
 
 const extproc_store_api& store_extension() {
-  static constexpr extproc_store_api kTable = {sizeof(extproc_store_api), 0, &store_get, &store_set, &store_remove};
+  static constexpr extproc_store_api kTable = {sizeof(extproc_store_api), 0, &store_get, &store_set,
+                                               &store_remove};
   return kTable;
 }
 

@@ -12,7 +12,8 @@
 
 namespace extprocd::engine {
 
-/// One plugin's place in a chain, with all that a call needs resolved beforehand. Borrowed from the generation.
+/// One plugin's place in a chain, with all that a call needs resolved beforehand. Borrowed from the
+/// generation.
 struct ChainLink {
   const extproc_plugin* descriptor;
   void* instance;

@@ -17,7 +17,8 @@ using Clock = std::chrono::steady_clock;
 using telemetry::CallResult;
 
 bool is_response(uint32_t phase) {
-  return phase == EXTPROC_RESPONSE_HEADERS || phase == EXTPROC_RESPONSE_BODY || phase == EXTPROC_RESPONSE_TRAILERS;
+  return phase == EXTPROC_RESPONSE_HEADERS || phase == EXTPROC_RESPONSE_BODY ||
+         phase == EXTPROC_RESPONSE_TRAILERS;
 }
 
 /// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
@@ -52,7 +53,8 @@ CallResult result_of(extproc_action action, bool mutated) {
 ChainRun::ChainRun(const Chain& chain, Exchange& exchange) : chain_(chain), exchange_(exchange) {
   const std::size_t count = chain.links().size();
   if (count == 0) return;
-  auto* states = static_cast<LinkState*>(exchange.arena.allocate(count * sizeof(LinkState), alignof(LinkState)));
+  auto* states =
+      static_cast<LinkState*>(exchange.arena.allocate(count * sizeof(LinkState), alignof(LinkState)));
   for (std::size_t i = 0; i < count; ++i) new (&states[i]) LinkState();
   states_ = {states, count};
 }
@@ -132,7 +134,8 @@ extproc_action ChainRun::call_phase(std::size_t position, extproc_call& call, ui
   states_[position].spent += spent;
 
   const http::HeaderMap* map = exchange_.map(call.phase);
-  const bool mutated = (map != nullptr && map->edited_since_undo_point()) || exchange_.replacement_body != undo_replacement_;
+  const bool mutated =
+      (map != nullptr && map->edited_since_undo_point()) || exchange_.replacement_body != undo_replacement_;
   metrics.durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
   const bool lacks_reply = action == EXTPROC_REPLY && !call.reply;
   const CallResult result = lacks_reply ? CallResult::kError : result_of(action, mutated);
@@ -148,12 +151,16 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
   states_[position].done = true;
 
   const bool can_deny = link.on_error == config::FailurePolicy::kDeny && exchange_.reply_possible;
-  const auto policy = link.on_error == config::FailurePolicy::kDeny && !can_deny ? config::FailurePolicy::kFail : link.on_error;
+  const auto policy = link.on_error == config::FailurePolicy::kDeny && !can_deny
+                          ? config::FailurePolicy::kFail
+                          : link.on_error;
   link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
-  const std::string text = http::repair_utf8(call.failure_text.empty() ? "failed without a text" : call.failure_text);
+  const std::string text =
+      http::repair_utf8(call.failure_text.empty() ? "failed without a text" : call.failure_text);
   if (link.host->failure_log_limit().allow()) {
     telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
-                   "failed in " + std::string(telemetry::to_string(static_cast<telemetry::Phase>(call.phase))) +
+                   "failed in " +
+                       std::string(telemetry::to_string(static_cast<telemetry::Phase>(call.phase))) +
                        " of stream " + std::to_string(exchange_.facts.id) + ", policy " +
                        std::string(config::to_string(policy)) + ": " + text);
   }
@@ -164,7 +171,8 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
     case config::FailurePolicy::kDeny: {
       http::HeaderMap& headers = *exchange_.map(EXTPROC_LOCAL_REPLY);
       headers = {};
-      headers.add_original(":status", exchange_.arena.copy(std::to_string(link.deny_status)), exchange_.arena);
+      headers.add_original(":status", exchange_.arena.copy(std::to_string(link.deny_status)),
+                           exchange_.arena);
       LocalReply reply;
       reply.status = link.deny_status;
       reply.details = "extproc_" + link.host->name() + "_failed";

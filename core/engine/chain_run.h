@@ -6,9 +6,9 @@
 #include <optional>
 #include <span>
 
+#include "absl/status/status.h"
 #include <extproc/abi.h>
 
-#include "absl/status/status.h"
 #include "core/engine/chain.h"
 #include "core/engine/exchange.h"
 
@@ -28,9 +28,9 @@ struct PhaseResult {
   absl::Status failure;
 };
 
-/// One stream's way through a chain: which plugins have begun, their per-stream state, and a cursor over the plugins
-/// of the phase that runs. Applies failure policies and takes back what a failed plugin had changed. One thread at a
-/// time; chain and exchange outlive it.
+/// One stream's way through a chain: which plugins have begun, their per-stream state, and a cursor over the
+/// plugins of the phase that runs. Applies failure policies and takes back what a failed plugin had changed.
+/// One thread at a time; chain and exchange outlive it.
 class ChainRun {
  public:
   ChainRun(const Chain& chain, Exchange& exchange);

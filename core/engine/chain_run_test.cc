@@ -109,7 +109,8 @@ TEST_F(ChainRunTest, a_map_cannot_grow_past_what_the_data_plane_takes) {
   auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
   plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) {
     for (int i = 0; i < 100; ++i) {
-      EXPECT_EQ(plugin.api().header_set(call, phase, abi("x-" + std::to_string(i)), abi("v")), EXTPROC_OK) << i;
+      EXPECT_EQ(plugin.api().header_set(call, phase, abi("x-" + std::to_string(i)), abi("v")), EXTPROC_OK)
+          << i;
     }
     EXPECT_EQ(plugin.api().header_set(call, phase, abi("one-more"), abi("v")), EXTPROC_LIMIT);
     EXPECT_EQ(plugin.api().header_add(call, phase, abi("x-1"), abi("v")), EXTPROC_LIMIT);
@@ -153,7 +154,8 @@ TEST_F(ChainRunTest, policy_skip_undoes_the_plugins_changes_and_leaves_it_out) {
     first.api().header_set(call, phase, abi("x"), abi("1"));
     return EXTPROC_CONTINUE;
   };
-  auto& broken = add_plugin("broken", {EXTPROC_REQUEST_HEADERS, EXTPROC_RESPONSE_HEADERS}, config::FailurePolicy::kSkip);
+  auto& broken =
+      add_plugin("broken", {EXTPROC_REQUEST_HEADERS, EXTPROC_RESPONSE_HEADERS}, config::FailurePolicy::kSkip);
   int calls = 0;
   broken.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) -> extproc_action {
     ++calls;
@@ -170,18 +172,22 @@ TEST_F(ChainRunTest, policy_skip_undoes_the_plugins_changes_and_leaves_it_out) {
   send("response_headers {}");
   expect_replies({"request_headers { response { " + std::string(kSetX1) + " } }", "response_headers {}"});
   EXPECT_EQ(calls, 1);
-  EXPECT_EQ(broken.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->value(), 1);
+  EXPECT_EQ(broken.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->value(),
+            1);
 }
 
 TEST_F(ChainRunTest, policy_deny_sends_an_immediate_response_while_one_can_go_out) {
   add_plugin("p", {EXTPROC_REQUEST_HEADERS}, config::FailurePolicy::kDeny).on_phase =
       [](extproc_call*, uint32_t, uint32_t) -> extproc_action { throw 1; };
   send("request_headers {}");
-  expect_replies({R"(immediate_response { status { code: ServiceUnavailable } details: "extproc_p_failed" })"});
+  expect_replies(
+      {R"(immediate_response { status { code: ServiceUnavailable } details: "extproc_p_failed" })"});
 }
 
 TEST_F(ChainRunTest, policy_deny_acts_as_fail_once_the_response_is_on_its_way) {
-  add_plugin("p", {EXTPROC_RESPONSE_BODY}, config::FailurePolicy::kDeny).on_phase = [](auto...) { return EXTPROC_FAIL; };
+  add_plugin("p", {EXTPROC_RESPONSE_BODY}, config::FailurePolicy::kDeny).on_phase = [](auto...) {
+    return EXTPROC_FAIL;
+  };
   send("response_headers {} protocol_config { response_body_mode: STREAMED }");
   send("response_body {}");
   expect_replies({"response_headers {}"});
@@ -238,7 +244,8 @@ TEST_F(ChainRunTest, on_local_reply_goes_in_reverse_to_those_that_had_begun_but_
 }
 
 TEST_F(ChainRunTest, a_fault_in_on_local_reply_does_not_lose_the_reply) {
-  add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_LOCAL_REPLY}).on_phase = [](extproc_call*, uint32_t phase, uint32_t) {
+  add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_LOCAL_REPLY}).on_phase = [](extproc_call*, uint32_t phase,
+                                                                                uint32_t) {
     if (phase == EXTPROC_LOCAL_REPLY) throw std::runtime_error("boom");
     return EXTPROC_CONTINUE;
   };
@@ -273,7 +280,9 @@ TEST_F(ChainRunTest, begin_comes_just_before_the_first_callback_and_end_once_and
     EXPECT_EQ(plugin.api().header_get(call, EXTPROC_RESPONSE_HEADERS, abi(":status"), &value), EXTPROC_OK);
     EXPECT_EQ(plugin.api().header_set(call, EXTPROC_RESPONSE_HEADERS, abi("x"), abi("1")), EXTPROC_TOO_LATE);
   };
-  add_plugin("never", {EXTPROC_REQUEST_BODY}).on_end = [&](auto...) { events.push_back("end of one that never began"); };
+  add_plugin("never", {EXTPROC_REQUEST_BODY}).on_end = [&](auto...) {
+    events.push_back("end of one that never began");
+  };
   send("request_headers {} protocol_config { response_body_mode: STREAMED }");
   EXPECT_TRUE(events.empty());
   send(R"(response_headers { headers { headers { key: ":status" raw_value: "204" } } })");
@@ -283,7 +292,8 @@ TEST_F(ChainRunTest, begin_comes_just_before_the_first_callback_and_end_once_and
 }
 
 TEST_F(ChainRunTest, a_plugin_whose_begin_fails_falls_under_its_policy_and_gets_no_end) {
-  auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_RESPONSE_HEADERS}, config::FailurePolicy::kSkip);
+  auto& plugin =
+      add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_RESPONSE_HEADERS}, config::FailurePolicy::kSkip);
   int begins = 0;
   plugin.on_begin = [&](extproc_call*) -> extproc_action {
     ++begins;
@@ -306,8 +316,8 @@ TEST_F(ChainRunTest, metadata_attributes_store_and_dynamic_metadata_reach_and_le
   plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) {
     const auto* metadata = static_cast<const extproc_metadata_api*>(
         plugin.api().get_extension(plugin.host->table(), EXTPROC_METADATA_1));
-    const auto* store =
-        static_cast<const extproc_store_api*>(plugin.api().get_extension(plugin.host->table(), EXTPROC_STORE_1));
+    const auto* store = static_cast<const extproc_store_api*>(
+        plugin.api().get_extension(plugin.host->table(), EXTPROC_STORE_1));
     extproc_str value{};
     if (phase == EXTPROC_REQUEST_HEADERS) {
       EXPECT_EQ(metadata->attribute(call, abi("xds.route_name"), &value), EXTPROC_OK);

@@ -18,8 +18,8 @@ ConfigNode::ConfigNode(const config::Value& value, std::string key) : value_(&va
 const ConfigNode* ConfigNode::find(std::string_view key) const {
   if (!std::holds_alternative<config::Value::Table>(value_->data)) return nullptr;
   asked_.emplace_back(key);
-  const auto found =
-      std::find_if(children_.begin(), children_.end(), [key](const auto& child) { return child->key_ == key; });
+  const auto found = std::find_if(children_.begin(), children_.end(),
+                                  [key](const auto& child) { return child->key_ == key; });
   if (found == children_.end()) return nullptr;
   (*found)->read_ = true;
   return found->get();

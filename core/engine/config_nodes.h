@@ -9,7 +9,8 @@
 
 namespace extprocd::engine {
 
-/// A plugin's configuration as a tree that remembers what was read, so that unknown keys can be reported. One thread.
+/// A plugin's configuration as a tree that remembers what was read, so that unknown keys can be reported. One
+/// thread.
 class ConfigNode {
  public:
   /// `value` outlives the node.

@@ -20,7 +20,8 @@ std::vector<std::string> unread(const ConfigNode& root) {
 Value table() {
   Value inner{Value::Table{{"deep", Value{int64_t{1}, {4, 2}}}}, {3, 1}};
   Value list{Value::Array{Value{true, {5, 9}}}, {5, 1}};
-  return {Value::Table{{"header", Value{std::string("x"), {2, 1}}}, {"inner", inner}, {"list", list}}, {1, 1}};
+  return {Value::Table{{"header", Value{std::string("x"), {2, 1}}}, {"inner", inner}, {"list", list}},
+          {1, 1}};
 }
 
 TEST(ConfigNodes, keys_that_nobody_asked_for_are_reported_with_place_and_nearest_known_key) {

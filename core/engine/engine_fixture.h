@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include <extproc/abi.h>
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
 #include "core/engine/stream.h"
-#include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
 // For tests: streams of the engine without a transport, with plugins that are lambdas behind the C contract.
 namespace extprocd::engine {
@@ -86,7 +86,8 @@ class EngineFixture : public testing::Test {
     };
     config::Plugin entry;
     entry.name = std::move(name);
-    plugin.host = std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
+    plugin.host =
+        std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
     generation_->chain.add(descriptor, &plugin, *plugin.host, on_error, 503);
     return plugin;
   }
@@ -107,7 +108,9 @@ class EngineFixture : public testing::Test {
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
     send(request);
   }
-  void send(const ProcessingRequest& request) { stream().receive(Message::copy(request.SerializeAsString())); }
+  void send(const ProcessingRequest& request) {
+    stream().receive(Message::copy(request.SerializeAsString()));
+  }
 
   /// Were exactly these replies sent since the last call? In protobuf's text format.
   void expect_replies(const std::vector<std::string>& texts) {
@@ -116,7 +119,8 @@ class EngineFixture : public testing::Test {
       ProcessingResponse expected;
       ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(texts[i], &expected)) << texts[i];
       EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(expected, sink_.replies[i]))
-          << "expected " << expected.ShortDebugString() << "\n     got " << sink_.replies[i].ShortDebugString();
+          << "expected " << expected.ShortDebugString() << "\n     got "
+          << sink_.replies[i].ShortDebugString();
     }
     sink_.replies.clear();
   }

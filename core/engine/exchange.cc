@@ -6,9 +6,13 @@ namespace extprocd::engine {
 
 Exchange::Exchange(uint64_t id, const StreamFacts& stream_facts, std::string_view chain,
                    const http::MutationRules& mutation_rules)
-    : rules(mutation_rules), peer_(stream_facts.peer), chain_(chain), metadata_storage_(stream_facts.metadata) {
+    : rules(mutation_rules),
+      peer_(stream_facts.peer),
+      chain_(chain),
+      metadata_storage_(stream_facts.metadata) {
   metadata_views_.reserve(metadata_storage_.size());
-  for (const auto& [name, value] : metadata_storage_) metadata_views_.push_back({to_abi(name), to_abi(value)});
+  for (const auto& [name, value] : metadata_storage_)
+    metadata_views_.push_back({to_abi(name), to_abi(value)});
   facts.struct_size = sizeof facts;
   facts.id = id;
   facts.peer = to_abi(peer_);

@@ -20,8 +20,8 @@
 
 namespace extprocd::engine {
 
-/// A local reply that a plugin gave, or that a plugin's failure policy made. Its headers are in the exchange's
-/// local-reply map.
+/// A local reply that a plugin gave, or that a plugin's failure policy made. Its headers are in the
+/// exchange's local-reply map.
 struct LocalReply {
   uint32_t status = 0;
   std::string body;
@@ -29,13 +29,14 @@ struct LocalReply {
   std::optional<uint32_t> grpc_status;
 };
 
-/// What one HTTP request and its response are to the plugins of a stream: header maps, body piece, metadata, store.
-/// Belongs to one stream; one thread at a time.
+/// What one HTTP request and its response are to the plugins of a stream: header maps, body piece, metadata,
+/// store. Belongs to one stream; one thread at a time.
 class Exchange {
  public:
   Exchange(uint64_t id, const StreamFacts& facts, std::string_view chain, const http::MutationRules& rules);
 
-  /// The map of a headers or trailers phase (EXTPROC_*), or of EXTPROC_LOCAL_REPLY; null for body phases and others.
+  /// The map of a headers or trailers phase (EXTPROC_*), or of EXTPROC_LOCAL_REPLY; null for body phases and
+  /// others.
   http::HeaderMap* map(uint32_t phase);
 
   http::Arena arena;

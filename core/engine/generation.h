@@ -17,9 +17,9 @@ struct HostedPlugin {
   std::unique_ptr<plugin::Plugin> plugin;
 };
 
-/// Configuration, plugins and chain as one whole that never changes once it is published. Each stream holds a reference
-/// to the generation that it began with; destroying the last one destroys the plugins, so that must not happen on a
-/// transport's thread.
+/// Configuration, plugins and chain as one whole that never changes once it is published. Each stream holds a
+/// reference to the generation that it began with; destroying the last one destroys the plugins, so that must
+/// not happen on a transport's thread.
 struct Generation {
   config::Config config;
   const telemetry::Metrics* metrics = nullptr;  ///< outlives the generation

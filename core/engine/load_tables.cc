@@ -14,10 +14,16 @@ namespace {
 
 using config::Value;
 
-const ConfigNode& node_of(const extproc_config_node* node) { return *reinterpret_cast<const ConfigNode*>(node); }
-const extproc_config_node* to_node(const ConfigNode* node) { return reinterpret_cast<const extproc_config_node*>(node); }
+const ConfigNode& node_of(const extproc_config_node* node) {
+  return *reinterpret_cast<const ConfigNode*>(node);
+}
+const extproc_config_node* to_node(const ConfigNode* node) {
+  return reinterpret_cast<const extproc_config_node*>(node);
+}
 
-const extproc_config_node* root(const extproc_host* host) { return to_node(&PluginHost::of(host).config_root()); }
+const extproc_config_node* root(const extproc_host* host) {
+  return to_node(&PluginHost::of(host).config_root());
+}
 
 const extproc_config_node* find(const extproc_config_node* table, extproc_str key) {
   return table == nullptr ? nullptr : to_node(node_of(table).find(from_abi(key)));
@@ -26,11 +32,16 @@ const extproc_config_node* find(const extproc_config_node* table, extproc_str ke
 uint32_t type(const extproc_config_node* node) {
   // The order of the alternatives in Value::data is the order of the EXTPROC_CONFIG_* numbers.
   static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_BOOL, decltype(Value::data)>, bool>);
-  static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_INTEGER, decltype(Value::data)>, int64_t>);
-  static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_FLOAT, decltype(Value::data)>, double>);
-  static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_STRING, decltype(Value::data)>, std::string>);
-  static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_ARRAY, decltype(Value::data)>, Value::Array>);
-  static_assert(std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_TABLE, decltype(Value::data)>, Value::Table>);
+  static_assert(
+      std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_INTEGER, decltype(Value::data)>, int64_t>);
+  static_assert(
+      std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_FLOAT, decltype(Value::data)>, double>);
+  static_assert(
+      std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_STRING, decltype(Value::data)>, std::string>);
+  static_assert(
+      std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_ARRAY, decltype(Value::data)>, Value::Array>);
+  static_assert(
+      std::is_same_v<std::variant_alternative_t<EXTPROC_CONFIG_TABLE, decltype(Value::data)>, Value::Table>);
   return node == nullptr ? EXTPROC_CONFIG_TABLE : static_cast<uint32_t>(node_of(node).value().data.index());
 }
 
@@ -60,7 +71,9 @@ extproc_status get_integer(const extproc_config_node* node, int64_t* out) { retu
 extproc_status get_float(const extproc_config_node* node, double* out) {
   return get<double>(node, out) == EXTPROC_OK ? EXTPROC_OK : get<int64_t>(node, out);
 }
-extproc_status get_string(const extproc_config_node* node, extproc_str* out) { return get<std::string>(node, out); }
+extproc_status get_string(const extproc_config_node* node, extproc_str* out) {
+  return get<std::string>(node, out);
+}
 
 void error(const extproc_host* host, const extproc_config_node* node, extproc_str text) {
   const auto position = node == nullptr ? config::Position{} : node_of(node).value().position;
@@ -82,8 +95,8 @@ telemetry::Labels labels_of(const PluginHost& host, const extproc_header* labels
 
 /// Makes a metric by `make(name, help, labels)`, which gives a StatusOr of a pointer to it.
 template <typename Field, typename Make>
-extproc_metric* make_metric(const extproc_host* table, extproc_str name, const extproc_header* labels, size_t count,
-                            Field field, Make make) {
+extproc_metric* make_metric(const extproc_host* table, extproc_str name, const extproc_header* labels,
+                            size_t count, Field field, Make make) {
   const PluginHost& host = PluginHost::of(table);
   try {
     auto made = make(host.metric_name(from_abi(name)), labels_of(host, labels, count));
@@ -99,27 +112,32 @@ extproc_metric* make_metric(const extproc_host* table, extproc_str name, const e
   return nullptr;
 }
 
-extproc_metric* counter(const extproc_host* host, extproc_str name, extproc_str help, const extproc_header* labels,
-                        size_t count) {
-  return make_metric(host, name, labels, count, &extproc_metric::counter, [&](auto full_name, auto all_labels) {
-    return PluginHost::of(host).registry().try_float_counter(full_name, std::string(from_abi(help)), all_labels);
-  });
+extproc_metric* counter(const extproc_host* host, extproc_str name, extproc_str help,
+                        const extproc_header* labels, size_t count) {
+  return make_metric(host, name, labels, count, &extproc_metric::counter,
+                     [&](auto full_name, auto all_labels) {
+                       return PluginHost::of(host).registry().try_float_counter(
+                           full_name, std::string(from_abi(help)), all_labels);
+                     });
 }
 
-extproc_metric* gauge(const extproc_host* host, extproc_str name, extproc_str help, const extproc_header* labels,
-                      size_t count) {
+extproc_metric* gauge(const extproc_host* host, extproc_str name, extproc_str help,
+                      const extproc_header* labels, size_t count) {
   return make_metric(host, name, labels, count, &extproc_metric::gauge, [&](auto full_name, auto all_labels) {
     return PluginHost::of(host).registry().try_gauge(full_name, std::string(from_abi(help)), all_labels);
   });
 }
 
-extproc_metric* histogram(const extproc_host* host, extproc_str name, extproc_str help, const extproc_header* labels,
-                          size_t count, const double* bounds, size_t bound_count) {
+extproc_metric* histogram(const extproc_host* host, extproc_str name, extproc_str help,
+                          const extproc_header* labels, size_t count, const double* bounds,
+                          size_t bound_count) {
   const std::vector<double> limits =
       bounds == nullptr ? std::vector<double>() : std::vector<double>(bounds, bounds + bound_count);
-  return make_metric(host, name, labels, count, &extproc_metric::histogram, [&](auto full_name, auto all_labels) {
-    return PluginHost::of(host).registry().try_histogram(full_name, std::string(from_abi(help)), limits, all_labels);
-  });
+  return make_metric(host, name, labels, count, &extproc_metric::histogram,
+                     [&](auto full_name, auto all_labels) {
+                       return PluginHost::of(host).registry().try_histogram(
+                           full_name, std::string(from_abi(help)), limits, all_labels);
+                     });
 }
 
 void add(extproc_metric* metric, double amount) {
@@ -139,9 +157,18 @@ void observe(extproc_metric* metric, double value) {
 }  // namespace
 
 const extproc_config_api& config_extension() {
-  static constexpr extproc_config_api kTable = {sizeof(extproc_config_api), 0,         &root,      &find,
-                                                &type,                      &size,     &at,        &get_bool,
-                                                &get_integer,               &get_float, &get_string, &error,
+  static constexpr extproc_config_api kTable = {sizeof(extproc_config_api),
+                                                0,
+                                                &root,
+                                                &find,
+                                                &type,
+                                                &size,
+                                                &at,
+                                                &get_bool,
+                                                &get_integer,
+                                                &get_float,
+                                                &get_string,
+                                                &error,
                                                 &json};
   return kTable;
 }

@@ -7,15 +7,17 @@
 
 namespace extprocd::engine {
 
-/// The bytes of one gRPC message, contiguous, owned by whatever the transport received them in. Move-only; the owner
-/// is released when the last holder is destroyed. One thread at a time.
+/// The bytes of one gRPC message, contiguous, owned by whatever the transport received them in. Move-only;
+/// the owner is released when the last holder is destroyed. One thread at a time.
 class Message {
  public:
   using Release = void (*)(void* owner);
 
   Message() = default;
-  /// `bytes` stay valid until `release(owner)` is called, once. `release` may be null: bytes that outlive everything.
-  Message(std::string_view bytes, void* owner, Release release) : bytes_(bytes), owner_(owner), release_(release) {}
+  /// `bytes` stay valid until `release(owner)` is called, once. `release` may be null: bytes that outlive
+  /// everything.
+  Message(std::string_view bytes, void* owner, Release release)
+      : bytes_(bytes), owner_(owner), release_(release) {}
 
   /// A message that owns a copy; for tests and for transports whose bytes are in pieces.
   static Message copy(std::string_view bytes) {

@@ -75,7 +75,8 @@ void Outbound::body(wire::Direction direction, const wire::BodyView& body, Excha
   streamed_body(direction, echo, extras);
 }
 
-void Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody& body, const wire::Extras& extras) {
+void Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody& body,
+                             const wire::Extras& extras) {
   auto& held = held_[index(direction)];
   std::optional<wire::StreamedBody> rest = held.empty() ? send_pieces(direction, body, extras) : body;
   if (!rest) return;
@@ -95,7 +96,8 @@ std::optional<wire::StreamedBody> Outbound::send_pieces(wire::Direction directio
   while (true) {
     std::size_t size = body.bytes.size();
     if (flow_control_ && size > 0) {
-      // gRFC A93: a gRPC message may go out whole while the window is positive; of other bodies less than the window.
+      // gRFC A93: a gRPC message may go out whole while the window is positive; of other bodies less than the
+      // window.
       if (window <= (whole_messages ? 0 : 1)) return body;
       if (!whole_messages) size = std::min(size, static_cast<std::size_t>(window - 1));
     }

@@ -16,8 +16,8 @@
 
 namespace extprocd::engine {
 
-/// The way back to the data plane: for each message the one legal reply for its phase and body mode, cut and held back
-/// as flow control asks. In observability mode nothing goes out at all. One thread at a time.
+/// The way back to the data plane: for each message the one legal reply for its phase and body mode, cut and
+/// held back as flow control asks. In observability mode nothing goes out at all. One thread at a time.
 class Outbound {
  public:
   /// Pieces of a streamed_response; Envoy advises at most 64 KiB a message.
@@ -25,7 +25,8 @@ class Outbound {
 
   Outbound(Sink& sink, const telemetry::Metrics& metrics) : sink_(sink), metrics_(metrics) {}
 
-  /// Takes in what the first message says of the stream. Answers flow_control_init at once, as gRFC A93 demands.
+  /// Takes in what the first message says of the stream. Answers flow_control_init at once, as gRFC A93
+  /// demands.
   void begin(const wire::RequestView& first);
 
   /// The body mode of a direction; nothing if the data plane did not say.
@@ -44,11 +45,14 @@ class Outbound {
 
   /// Counts body bytes against the window that the data plane was given. False: it sent more than it may.
   [[nodiscard]] bool take_from_receive_window(wire::Direction direction, std::size_t bytes);
-  /// The data plane gives back window; what was held back for want of it goes out. False: the numbers overflow.
+  /// The data plane gives back window; what was held back for want of it goes out. False: the numbers
+  /// overflow.
   [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update);
 
  private:
-  static constexpr std::size_t index(wire::Direction direction) { return static_cast<std::size_t>(direction); }
+  static constexpr std::size_t index(wire::Direction direction) {
+    return static_cast<std::size_t>(direction);
+  }
 
   /// A reply that waits for window, or for one that does.
   struct Held {

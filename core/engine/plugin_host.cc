@@ -47,7 +47,9 @@ telemetry::Level to_level(uint32_t level) {
   }
 }
 
-uint32_t log_enabled(const extproc_host*, uint32_t level) { return telemetry::enabled(to_level(level)) ? 1 : 0; }
+uint32_t log_enabled(const extproc_host*, uint32_t level) {
+  return telemetry::enabled(to_level(level)) ? 1 : 0;
+}
 
 void log(const extproc_host* host, uint32_t level, extproc_str text) {
   telemetry::log(to_level(level), "plugin." + PluginHost::of(host).name(), from_abi(text));
@@ -110,7 +112,9 @@ void PluginHost::report(const config::Position& position, std::string text) cons
   errors_.push_back({file_, has_place ? position : position_, "plugin '" + name_ + "': " + std::move(text)});
 }
 
-extproc_metric* PluginHost::keep(extproc_metric metric) const { return &plugin_metrics_.emplace_back(metric); }
+extproc_metric* PluginHost::keep(extproc_metric metric) const {
+  return &plugin_metrics_.emplace_back(metric);
+}
 
 std::string PluginHost::metric_name(std::string_view name) const {
   std::string full = "extproc_plugin_" + id_ + "_" + std::string(name);

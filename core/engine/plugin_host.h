@@ -17,13 +17,13 @@
 
 namespace extprocd::engine {
 
-/// The host as one plugin sees it: the extproc_host table given to create, with the plugin's name, configuration, log
-/// and metrics behind it. Outlives the plugin's instance. The configuration part is used by one thread, while the
-/// plugin is created; the rest is safe from any thread.
+/// The host as one plugin sees it: the extproc_host table given to create, with the plugin's name,
+/// configuration, log and metrics behind it. Outlives the plugin's instance. The configuration part is used
+/// by one thread, while the plugin is created; the rest is safe from any thread.
 class PluginHost : private extproc_host {
  public:
-  /// `entry` names the plugin and holds its configuration; `file` is what messages call the configuration file. `id`
-  /// is the descriptor's, `phases` its phases. `registry` outlives the host.
+  /// `entry` names the plugin and holds its configuration; `file` is what messages call the configuration
+  /// file. `id` is the descriptor's, `phases` its phases. `registry` outlives the host.
   PluginHost(const config::Plugin& entry, std::string file, std::string_view id, uint32_t phases,
              telemetry::Registry& registry);
   PluginHost(const PluginHost&) = delete;
@@ -35,7 +35,8 @@ class PluginHost : private extproc_host {
   /// Holds back the log lines of a plugin that fails over and over.
   [[nodiscard]] telemetry::RateLimit& failure_log_limit() const { return failure_log_limit_; }
 
-  /// What create reported, and keys that it never asked for. Ends the time in which configuration can be read.
+  /// What create reported, and keys that it never asked for. Ends the time in which configuration can be
+  /// read.
   std::vector<config::Diagnostic> finish_create();
 
   /// The names that get_extension knows, for checking what a plugin requires.

@@ -74,7 +74,8 @@ TEST_F(PluginHostTest, configuration_is_read_by_type_and_errors_carry_the_place)
   EXPECT_EQ(config.find(root, abi("none")), nullptr);
   config.error(host().table(), size, abi("must be even"));
   host().table()->create_error(host().table(), abi("cannot"));
-  EXPECT_THAT(errors(), ElementsAre("f.toml:9:8: plugin 'tenant': must be even", "f.toml:7:1: plugin 'tenant': cannot"));
+  EXPECT_THAT(errors(), ElementsAre("f.toml:9:8: plugin 'tenant': must be even",
+                                    "f.toml:7:1: plugin 'tenant': cannot"));
 }
 
 TEST_F(PluginHostTest, keys_never_read_are_errors_unless_the_json_was_taken) {

@@ -12,7 +12,8 @@ namespace extprocd::engine {
 /// The Process method: opens a stream on the generation that is published at that moment. Thread-safe.
 class ProcessService final : public StreamFactory {
  public:
-  explicit ProcessService(std::shared_ptr<const Generation> generation) : generation_(std::move(generation)) {}
+  explicit ProcessService(std::shared_ptr<const Generation> generation)
+      : generation_(std::move(generation)) {}
 
   std::unique_ptr<ServerStream> open(Sink& sink, StreamFacts facts) override;
 

@@ -9,19 +9,21 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "core/engine/message.h"
 
 namespace extprocd::engine {
 
-/// Where a stream's output goes. Implemented by the transport, called only on the thread that is inside one of the
-/// ServerStream's functions at that moment.
+/// Where a stream's output goes. Implemented by the transport, called only on the thread that is inside one
+/// of the ServerStream's functions at that moment.
 class Sink {
  public:
   /// Sends one gRPC message. The bytes are copied before the call returns.
   virtual void send(std::string_view message) = 0;
 
-  /// Ends the stream with a status, after everything sent so far. Called at most once; no send() follows. The stream
-  /// stays alive until the function that called this has returned, and gets no further calls after that.
+  /// Ends the stream with a status, after everything sent so far. Called at most once; no send() follows. The
+  /// stream stays alive until the function that called this has returned, and gets no further calls after
+  /// that.
   virtual void finish(const absl::Status& status) = 0;
 
  protected:
@@ -32,14 +34,14 @@ class Sink {
 class Executor {
  public:
   virtual ~Executor() = default;
-  /// Runs `work` on the stream's thread, between its other calls; never, if the stream is over by then. Any thread, also
-  /// after the stream's end.
+  /// Runs `work` on the stream's thread, between its other calls; never, if the stream is over by then. Any
+  /// thread, also after the stream's end.
   virtual void post(std::function<void()> work) = 0;
 };
 
 /// What the transport knows of a stream when it opens.
 struct StreamFacts {
-  std::string peer;                                           ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
+  std::string peer;  ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
   std::vector<std::pair<std::string, std::string>> metadata;  ///< initial metadata, names in lower case
   std::shared_ptr<Executor> executor;                         ///< null where a transport has no threads
 };
@@ -50,8 +52,8 @@ enum class Cancel : uint8_t {
   kShutdown,  ///< this server's drain deadline passed
 };
 
-/// One gRPC stream seen from the server, without I/O. The transport calls it from one thread at a time and destroys it
-/// after the stream is over: after finish() was delivered, or after cancelled().
+/// One gRPC stream seen from the server, without I/O. The transport calls it from one thread at a time and
+/// destroys it after the stream is over: after finish() was delivered, or after cancelled().
 class ServerStream {
  public:
   virtual ~ServerStream() = default;

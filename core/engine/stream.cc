@@ -64,7 +64,8 @@ uint32_t abi_mode(const std::optional<wire::BodyMode>& mode) {
 
 }  // namespace
 
-Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const StreamFacts& facts, uint64_t id)
+Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const StreamFacts& facts,
+               uint64_t id)
     : generation_(std::move(generation)),
       metrics_(*generation_->metrics),
       sink_(sink),
@@ -139,7 +140,8 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
     return;
   }
   if (is_body && !outbound_.take_from_receive_window(incoming.direction, view_.body().body.size())) {
-    protocol_error(absl::ResourceExhaustedError("the data plane sent more body than its flow control window"));
+    protocol_error(
+        absl::ResourceExhaustedError("the data plane sent more body than its flow control window"));
     return;
   }
   const auto max_headers = generation_->config.server.limits.max_headers;
@@ -176,7 +178,8 @@ void Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
   } else {
     http::HeaderMap& map = *exchange_.map(incoming.phase);
     map.set_present();
-    for (const wire::HeaderView& header : view_.headers()) map.add_original(header.name, header.value, exchange_.arena);
+    for (const wire::HeaderView& header : view_.headers())
+      map.add_original(header.name, header.value, exchange_.arena);
   }
   exchange_.attributes.add(view_.attributes());
   exchange_.metadata.update(view_.metadata_context());
@@ -200,7 +203,8 @@ void Stream::answer(const Incoming& incoming, bool end_of_stream) {
         const auto mode = outbound_.body_mode(incoming.direction);
         const bool streamed = mode == wire::BodyMode::kNone || mode == wire::BodyMode::kStreamed ||
                               mode == wire::BodyMode::kFullDuplexStreamed || mode == wire::BodyMode::kGrpc;
-        response_ = end_of_stream || streamed || exchange_.replacement_body ? Response::kReleased : Response::kHeld;
+        response_ =
+            end_of_stream || streamed || exchange_.replacement_body ? Response::kReleased : Response::kHeld;
       }
       exchange_.replacement_body.reset();
       break;
@@ -243,7 +247,8 @@ void Stream::end_plugins(EndReason reason, const absl::Status& status) {
   if (std::exchange(plugins_ended_, true)) return;
   metrics_.streams_ended[static_cast<std::size_t>(reason)]->add();
   exchange_.reply_possible = false;
-  chain_run_.end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()), Clock::now() - started_at_);
+  chain_run_.end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()),
+                 Clock::now() - started_at_);
 }
 
 void Stream::half_closed() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "core/engine/chain_run.h"
 #include "core/engine/direction.h"
 #include "core/engine/exchange.h"
@@ -18,9 +19,9 @@
 
 namespace extprocd::engine {
 
-/// One Process stream: one HTTP request with its response, as one ext_proc filter sees it. A state machine without I/O:
-/// messages in, replies out through the sink. Whatever comes, in any order, each message gets exactly the reply that
-/// the data plane is owed for it, or the stream ends with a status that says why.
+/// One Process stream: one HTTP request with its response, as one ext_proc filter sees it. A state machine
+/// without I/O: messages in, replies out through the sink. Whatever comes, in any order, each message gets
+/// exactly the reply that the data plane is owed for it, or the stream ends with a status that says why.
 ///
 /// One thread at a time. Keeps its generation alive.
 class Stream final : public ServerStream {
@@ -38,8 +39,8 @@ class Stream final : public ServerStream {
  private:
   enum class State : uint8_t { kOpen, kReplied, kOver };
 
-  /// Where the response's headers are: held by the data plane (until the reply to a buffered body), or on their way to
-  /// the client, when it is too late for an immediate response.
+  /// Where the response's headers are: held by the data plane (until the reply to a buffered body), or on
+  /// their way to the client, when it is too late for an immediate response.
   enum class Response : uint8_t { kNotSeen, kHeld, kReleased };
 
   /// A message that is in order, split up.

@@ -40,8 +40,8 @@ TEST_F(StreamTest, unchanged_messages_of_every_phase_get_the_empty_reply_of_thei
 }
 
 TEST_F(StreamTest, any_kind_of_message_may_be_the_first) {
-  for (const std::string kind :
-       {"request_headers", "request_body", "request_trailers", "response_headers", "response_body", "response_trailers"}) {
+  for (const std::string kind : {"request_headers", "request_body", "request_trailers", "response_headers",
+                                 "response_body", "response_trailers"}) {
     stream_.reset();
     sink_ = {};
     send(kind + " {}");
@@ -55,16 +55,18 @@ TEST_F(StreamTest, directions_may_interleave) {
   send("response_headers {}");
   send(R"(request_body { body: "b" end_of_stream: true })");
   send(R"(response_body { body: "c" end_of_stream: true })");
-  expect_replies({"request_headers {}", "request_body {}", "response_headers {}", "request_body {}", "response_body {}"});
+  expect_replies({"request_headers {}", "request_body {}", "response_headers {}", "request_body {}",
+                  "response_body {}"});
 }
 
 TEST_F(StreamTest, a_body_in_full_duplex_is_echoed_as_streamed_response) {
   send(with("request_headers {}", kConfigDuplex));
   send(R"(request_body { body: "abc" })");
   send(R"(request_body { end_of_stream: true })");
-  expect_replies({"request_headers {}",
-                  R"(request_body { response { body_mutation { streamed_response { body: "abc" } } } })",
-                  "request_body { response { body_mutation { streamed_response { end_of_stream: true } } } }"});
+  expect_replies(
+      {"request_headers {}",
+       R"(request_body { response { body_mutation { streamed_response { body: "abc" } } } })",
+       "request_body { response { body_mutation { streamed_response { end_of_stream: true } } } }"});
 }
 
 TEST_F(StreamTest, a_large_piece_in_full_duplex_is_cut_at_62_kib_and_ends_once) {
@@ -86,7 +88,9 @@ TEST_F(StreamTest, a_large_piece_in_full_duplex_is_cut_at_62_kib_and_ends_once) 
 }
 
 TEST_F(StreamTest, modes_hold_per_direction) {
-  send("request_headers {} protocol_config { request_body_mode: STREAMED response_body_mode: FULL_DUPLEX_STREAMED }");
+  send(
+      "request_headers {} protocol_config { request_body_mode: STREAMED response_body_mode: "
+      "FULL_DUPLEX_STREAMED }");
   send(R"(request_body { body: "a" })");
   send(R"(response_body { body: "b" })");
   expect_replies({"request_headers {}", "request_body {}",
@@ -144,7 +148,8 @@ TEST_F(StreamTest, full_duplex_pieces_stay_below_the_window) {
   expect_replies({R"(request_body { response { body_mutation { streamed_response { body: "abc" } } } }
                      server_window_update { window_increment_downstream_to_sidestream: 3 })"});
   send("client_window_update { window_increment_sidestream_to_upstream: 10 }");
-  expect_replies({R"(request_body { response { body_mutation { streamed_response { body: "def" end_of_stream: true } } } }
+  expect_replies(
+      {R"(request_body { response { body_mutation { streamed_response { body: "def" end_of_stream: true } } } }
                      server_window_update { window_increment_downstream_to_sidestream: 3 })"});
 }
 
@@ -250,7 +255,8 @@ TEST_F(StreamTest, an_immediate_response_in_observability_mode_only_stops_the_ch
 TEST_F(StreamTest, nothing_is_sent_after_an_immediate_response) {
   auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
   plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) {
-    const extproc_header headers[] = {{abi("X-Why"), abi("no")}, {abi("set-cookie"), abi("a")}, {abi("set-cookie"), abi("b")}};
+    const extproc_header headers[] = {
+        {abi("X-Why"), abi("no")}, {abi("set-cookie"), abi("a")}, {abi("set-cookie"), abi("b")}};
     extproc_reply reply{};
     reply.struct_size = sizeof reply;
     reply.status = 403;
@@ -278,7 +284,8 @@ TEST_F(StreamTest, nothing_is_sent_after_an_immediate_response) {
   EXPECT_EQ(sink_.status, absl::OkStatus());
 }
 
-TEST_F(StreamTest, a_replaced_body_goes_out_with_continue_and_replace_and_the_rest_of_the_direction_is_not_answered) {
+TEST_F(StreamTest,
+       a_replaced_body_goes_out_with_continue_and_replace_and_the_rest_of_the_direction_is_not_answered) {
   auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_BODY});
   plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) {
     EXPECT_EQ(phase, EXTPROC_REQUEST_HEADERS);
@@ -312,7 +319,8 @@ TEST_F(StreamTest, half_close_and_cancel_at_any_point_are_normal_ends) {
   sink_ = {};
   send("request_headers {}");
   stream().cancelled(Cancel::kShutdown);
-  EXPECT_THAT(reasons, testing::ElementsAre(EXTPROC_END_CANCELLED, EXTPROC_END_COMPLETED, EXTPROC_END_SHUTDOWN));
+  EXPECT_THAT(reasons,
+              testing::ElementsAre(EXTPROC_END_CANCELLED, EXTPROC_END_COMPLETED, EXTPROC_END_SHUTDOWN));
 }
 
 TEST_F(StreamTest, a_stream_without_any_message_ends_well) {
@@ -354,7 +362,8 @@ TEST_F(StreamTest, request_headers_stay_readable_in_the_response_phase_and_raw_v
     EXPECT_EQ(plugin.api().header_set(call, EXTPROC_REQUEST_HEADERS, abi("x"), abi("1")), EXTPROC_TOO_LATE);
     return EXTPROC_CONTINUE;
   };
-  send(R"(request_headers { headers { headers { key: ":path" raw_value: "/a" } headers { key: "x-text" value: "t" } } })");
+  send(
+      R"(request_headers { headers { headers { key: ":path" raw_value: "/a" } headers { key: "x-text" value: "t" } } })");
   send("response_headers {}");
   EXPECT_EQ(seen, "/a;t;");
 }

@@ -7,8 +7,8 @@
 
 namespace extprocd::http {
 
-/// Memory that lives as long as one stream: what plugins add, and their per-stream state. Nothing is freed before the
-/// whole. One thread at a time.
+/// Memory that lives as long as one stream: what plugins add, and their per-stream state. Nothing is freed
+/// before the whole. One thread at a time.
 class Arena {
  public:
   /// Uninitialised memory; `align` is a power of two.

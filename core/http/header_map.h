@@ -13,12 +13,12 @@
 
 namespace extprocd::http {
 
-/// The effective headers (or trailers) of one message: as the data plane sent them, with the edits made since, and
-/// the net difference between the two.
+/// The effective headers (or trailers) of one message: as the data plane sent them, with the edits made
+/// since, and the net difference between the two.
 ///
-/// Names are in lower case; entries keep their order; a name may come several times. Original entries are views into
-/// the message that brought them, which the caller keeps alive. What edits bring is copied into the arena. One thread
-/// at a time.
+/// Names are in lower case; entries keep their order; a name may come several times. Original entries are
+/// views into the message that brought them, which the caller keeps alive. What edits bring is copied into
+/// the arena. One thread at a time.
 class HeaderMap {
  public:
   using Entry = extproc_header;
@@ -38,12 +38,13 @@ class HeaderMap {
   /// The first value of a name (ASCII case does not matter).
   [[nodiscard]] std::optional<std::string_view> first(std::string_view name) const;
 
-  /// Replaces all values of a name with one, in the place of the first, or adds it at the end. `name` in lower case.
+  /// Replaces all values of a name with one, in the place of the first, or adds it at the end. `name` in
+  /// lower case.
   void set(std::string_view name, std::string_view value, Arena& arena);
   /// Adds one more value at the end. `name` in lower case.
   void add(std::string_view name, std::string_view value, Arena& arena);
-  /// Removes all values. A name that is not here is removed in the data plane all the same, which may have withheld
-  /// it (Envoy's forward_rules).
+  /// Removes all values. A name that is not here is removed in the data plane all the same, which may have
+  /// withheld it (Envoy's forward_rules).
   void remove(std::string_view name, Arena& arena);
 
   /// How many names have been touched.
@@ -60,9 +61,10 @@ class HeaderMap {
   /// Has anything been edited since begin_undo()?
   [[nodiscard]] bool edited_since_undo_point() const { return undo_saved_; }
 
-  /// The net difference to the original, per touched name: gone or withheld -> removed; the same -> nothing; only
-  /// grown -> the new values appended; else the first value replaces and the rest are appended. Names in the order in
-  /// which they were first touched. The views live as long as the original message and the arena.
+  /// The net difference to the original, per touched name: gone or withheld -> removed; the same -> nothing;
+  /// only grown -> the new values appended; else the first value replaces and the rest are appended. Names in
+  /// the order in which they were first touched. The views live as long as the original message and the
+  /// arena.
   void net(HeaderMutation& mutation) const;
   /// Was anything touched at all? If not, net() is empty.
   [[nodiscard]] bool edited() const { return !touched_.empty(); }

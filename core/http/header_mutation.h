@@ -12,8 +12,9 @@ struct SetHeader {
   bool append = false;     ///< true: add one more value; false: replace all values, or add
 };
 
-/// The net change of one header map, in the order in which the data plane applies it: first all removals, then the
-/// settings one after the other. A name never stands in both lists. Views are borrowed from the map that made it.
+/// The net change of one header map, in the order in which the data plane applies it: first all removals,
+/// then the settings one after the other. A name never stands in both lists. Views are borrowed from the map
+/// that made it.
 struct HeaderMutation {
   std::vector<SetHeader> set;
   std::vector<std::string_view> remove;

@@ -34,9 +34,9 @@ bool is_valid_name(std::string_view name) {
 
 bool is_valid_value(std::string_view value) {
   return value.size() <= kMaxBytes && std::all_of(value.begin(), value.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
-  });
+           const auto byte = static_cast<unsigned char>(c);
+           return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
+         });
 }
 
 bool same_name(std::string_view a, std::string_view b) {

@@ -7,12 +7,12 @@
 
 namespace extprocd::http {
 
-/// A header name that every data plane takes: one or more token characters of RFC 9110, at most 16,384 bytes, or a
-/// pseudo-header of HTTP/2 (":path", ":status" …).
+/// A header name that every data plane takes: one or more token characters of RFC 9110, at most 16,384 bytes,
+/// or a pseudo-header of HTTP/2 (":path", ":status" …).
 bool is_valid_name(std::string_view name);
 
-/// A header value that every data plane takes: no control characters but horizontal tab, at most 16,384 bytes.
-/// Bytes from 0x80 on are allowed.
+/// A header value that every data plane takes: no control characters but horizontal tab, at most 16,384
+/// bytes. Bytes from 0x80 on are allowed.
 bool is_valid_value(std::string_view value);
 
 /// Are the names the same without regard to ASCII case?

@@ -39,7 +39,8 @@ TEST(HeaderSyntax, lower_case_copies_only_where_needed) {
 
 TEST(HeaderSyntax, a_status_is_three_digits) {
   EXPECT_EQ(parse_status("204"), 204U);
-  for (const auto* bad : {"", "20", "2000", "2x4", "099", "600", "+20", " 20"}) EXPECT_EQ(parse_status(bad), 0U) << bad;
+  for (const auto* bad : {"", "20", "2000", "2x4", "099", "600", "+20", " 20"})
+    EXPECT_EQ(parse_status(bad), 0U) << bad;
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ bool is_routing_header(std::string_view name) {
 bool is_request(MapKind map) { return map == MapKind::kRequestHeaders; }
 bool is_response(MapKind map) { return map == MapKind::kResponseHeaders; }
 
-std::string_view pseudo_header_refusal(MapKind map, Operation operation, std::string_view name, std::string_view value) {
+std::string_view pseudo_header_refusal(MapKind map, Operation operation, std::string_view name,
+                                       std::string_view value) {
   if (operation == Operation::kRemove) return "the data plane never removes a pseudo-header";
   if (operation == Operation::kAdd) return "a pseudo-header has one value; set it instead";
   if (name == ":status") {
@@ -50,11 +51,13 @@ std::string_view refusal(const MutationRules& rules, MapKind map, Operation oper
   if (rules.disallow_all) return "refused by mutation_rules.disallow_all";
   if (rules.disallow_system && name.starts_with(':')) return "refused by mutation_rules.disallow_system";
   if (is_routing_header(name) && !rules.allow_all_routing && !(replacing && name == ":method")) {
-    return "the data plane ignores changes of routing headers unless mutation_rules.allow_all_routing is set there and "
+    return "the data plane ignores changes of routing headers unless mutation_rules.allow_all_routing is set "
+           "there and "
            "here";
   }
   if (name.starts_with("x-envoy") && !rules.allow_envoy) {
-    return "the data plane ignores changes of x-envoy-* headers unless mutation_rules.allow_envoy is set there and here";
+    return "the data plane ignores changes of x-envoy-* headers unless mutation_rules.allow_envoy is set "
+           "there and here";
   }
   return "";
 }

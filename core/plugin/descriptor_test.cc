@@ -21,7 +21,9 @@ extproc_plugin good() {
   plugin.build_info = "gcc 12";
   plugin.create = [](const extproc_host*, void**) -> extproc_status { return EXTPROC_OK; };
   plugin.destroy = [](void*) {};
-  plugin.on_phase = [](void*, void*, extproc_call*, uint32_t, uint32_t) -> extproc_action { return EXTPROC_CONTINUE; };
+  plugin.on_phase = [](void*, void*, extproc_call*, uint32_t, uint32_t) -> extproc_action {
+    return EXTPROC_CONTINUE;
+  };
   return plugin;
 }
 

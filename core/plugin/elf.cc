@@ -1,10 +1,10 @@
 #include "core/plugin/elf.h"
 
-#include <elf.h>
-
 #include <cstdint>
 #include <cstring>
 #include <optional>
+
+#include <elf.h>
 
 namespace extprocd::plugin {
 namespace {
@@ -35,7 +35,8 @@ std::string machine_name(uint16_t machine) {
 }
 
 absl::Status truncated() {
-  return absl::InvalidArgumentError("found an ELF file that is cut off or damaged; expected a whole shared object");
+  return absl::InvalidArgumentError(
+      "found an ELF file that is cut off or damaged; expected a whole shared object");
 }
 
 /// Bounds-checked access to a file's structures, which need not be aligned.
@@ -53,7 +54,8 @@ class Reader {
 
   /// The text that begins at `offset` and ends with NUL, inside the section.
   std::optional<std::string> text(const Elf64_Shdr& section, uint64_t offset) const {
-    if (section.sh_offset > file_.size() || file_.size() - section.sh_offset < section.sh_size) return std::nullopt;
+    if (section.sh_offset > file_.size() || file_.size() - section.sh_offset < section.sh_size)
+      return std::nullopt;
     if (offset >= section.sh_size) return std::nullopt;
     const std::string_view all = file_.substr(section.sh_offset, section.sh_size).substr(offset);
     const std::size_t end = all.find('\0');
@@ -70,8 +72,9 @@ absl::Status check_header(const Elf64_Ehdr& header) {
     return absl::InvalidArgumentError("found an ELF file that is not 64-bit little-endian");
   }
   if (header.e_machine != kMachine) {
-    return absl::InvalidArgumentError("found a module for another machine (" + machine_name(header.e_machine) +
-                                      "); expected " + machine_name(kMachine) + ": build it for this machine");
+    return absl::InvalidArgumentError("found a module for another machine (" +
+                                      machine_name(header.e_machine) + "); expected " +
+                                      machine_name(kMachine) + ": build it for this machine");
   }
   if (header.e_type != ET_DYN) {
     return absl::InvalidArgumentError("found an ELF file that is no shared object; build it with -shared");
@@ -118,7 +121,8 @@ absl::StatusOr<ElfInfo> read_elf(std::string_view file) {
         const auto symbol = reader.at<Elf64_Sym>(section.sh_offset + at);
         if (!symbol) return truncated();
         const bool visible = ELF64_ST_VISIBILITY(symbol->st_other) == STV_DEFAULT;
-        if (symbol->st_shndx == SHN_UNDEF || ELF64_ST_BIND(symbol->st_info) == STB_LOCAL || !visible) continue;
+        if (symbol->st_shndx == SHN_UNDEF || ELF64_ST_BIND(symbol->st_info) == STB_LOCAL || !visible)
+          continue;
         const auto name = reader.text(strings, symbol->st_name);
         if (!name) return truncated();
         info.exports.push_back(*name);

@@ -14,7 +14,8 @@ struct ElfInfo {
   std::vector<std::string> exports;  ///< dynamic symbols that it defines and others may use
 };
 
-/// Reads a 64-bit shared object for this machine. INVALID_ARGUMENT says what was found instead. Any bytes are safe.
+/// Reads a 64-bit shared object for this machine. INVALID_ARGUMENT says what was found instead. Any bytes are
+/// safe.
 absl::StatusOr<ElfInfo> read_elf(std::string_view file);
 
 }  // namespace extprocd::plugin

@@ -1,10 +1,9 @@
 #include "core/plugin/elf.h"
 
-#include <elf.h>
-
 #include <fstream>
 #include <sstream>
 
+#include <elf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -41,7 +40,9 @@ TEST(Elf, a_module_for_another_machine_is_named_as_such) {
 TEST(Elf, what_is_no_shared_object_is_refused) {
   EXPECT_FALSE(read_elf("").ok());
   EXPECT_FALSE(read_elf("#!/bin/sh\n").ok());
-  EXPECT_FALSE(read_elf("\x7f" "ELF").ok());
+  EXPECT_FALSE(read_elf("\x7f"
+                        "ELF")
+                   .ok());
   std::string executable = good_module();
   executable[offsetof(Elf64_Ehdr, e_type)] = ET_EXEC;
   EXPECT_THAT(std::string(read_elf(executable).status().message()), HasSubstr("no shared object"));
@@ -49,7 +50,8 @@ TEST(Elf, what_is_no_shared_object_is_refused) {
 
 TEST(Elf, no_damage_makes_it_read_outside_the_file) {
   const std::string whole = good_module();
-  for (std::size_t size = 0; size < whole.size(); size += 97) EXPECT_FALSE(read_elf(whole.substr(0, size)).ok());
+  for (std::size_t size = 0; size < whole.size(); size += 97)
+    EXPECT_FALSE(read_elf(whole.substr(0, size)).ok());
   unsigned seed = 1;
   for (int round = 0; round < 3000; ++round) {
     std::string damaged = whole;

@@ -20,7 +20,8 @@ absl::Status refuse(const std::string& path, const std::string& text) {
 absl::StatusOr<const extproc_plugin*> map(const std::string& path, const std::string& staged) {
   using boost::dll::load_mode::type;
   try {
-    // Never destroyed: that would unload it. Missing symbols show now, not in traffic; none leaks to other modules.
+    // Never destroyed: that would unload it. Missing symbols show now, not in traffic; none leaks to other
+    // modules.
     auto* library = new boost::dll::shared_library();
     static auto* const kept = new std::vector<boost::dll::shared_library*>();
     kept->push_back(library);

@@ -1,9 +1,5 @@
 #include "core/plugin/module_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -12,7 +8,10 @@
 #include <utility>
 
 #include <extproc/abi.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/plugin/elf.h"
 
@@ -43,14 +42,16 @@ absl::Status refuse(const std::string& path, const std::string& text) {
 
 absl::Status check_owner_and_mode(const std::string& path, const struct stat& info) {
   if (info.st_uid != 0 && info.st_uid != geteuid()) {
-    return refuse(path, "found owner " + std::to_string(info.st_uid) + "; expected root or the server's user " +
-                            std::to_string(geteuid()) + ": change it with chown");
+    return refuse(path, "found owner " + std::to_string(info.st_uid) +
+                            "; expected root or the server's user " + std::to_string(geteuid()) +
+                            ": change it with chown");
   }
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     char mode[8];
     std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(info.st_mode & 07777));
-    return refuse(path, std::string("found mode ") + mode +
-                            ", writable by group or others, who could put code into the server: run chmod go-w on it");
+    return refuse(
+        path, std::string("found mode ") + mode +
+                  ", writable by group or others, who could put code into the server: run chmod go-w on it");
   }
   return absl::OkStatus();
 }
@@ -108,7 +109,7 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
     return refuse(module.path, "a module is the name of a file in plugins.directory, without a folder");
   }
   const Descriptor folder(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat info {};
+  struct stat info{};
   if (!folder.ok() || fstat(folder.get(), &info) != 0) {
     return refuse(directory, std::string("plugins.directory cannot be opened: ") + std::strerror(errno));
   }
@@ -116,8 +117,9 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
 
   const Descriptor file(openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) {
-    return refuse(module.path, errno == ELOOP ? "found a symbolic link; put the file itself into plugins.directory"
-                                              : std::string("cannot be opened: ") + std::strerror(errno));
+    return refuse(module.path, errno == ELOOP
+                                   ? "found a symbolic link; put the file itself into plugins.directory"
+                                   : std::string("cannot be opened: ") + std::strerror(errno));
   }
   if (fstat(file.get(), &info) != 0) return refuse(module.path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return refuse(module.path, "found something that is no regular file");

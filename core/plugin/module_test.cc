@@ -1,14 +1,13 @@
 #include "core/plugin/module.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/plugin/module_file.h"
 #include "core/plugin/plugin.h"
@@ -35,8 +34,8 @@ class ModuleTest : public testing::Test {
     fs::permissions(folder_ + "/" + name, fs::perms::owner_all);
   }
 
-  absl::StatusOr<std::shared_ptr<const Module>> load(const std::string& name,
-                                                     const std::optional<std::string>& sha256 = std::nullopt) {
+  absl::StatusOr<std::shared_ptr<const Module>> load(
+      const std::string& name, const std::optional<std::string>& sha256 = std::nullopt) {
     return registry_.load(folder_, name, sha256);
   }
   std::string error_of(const std::string& name, const std::optional<std::string>& sha256 = std::nullopt) {

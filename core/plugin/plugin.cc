@@ -5,11 +5,13 @@
 
 namespace extprocd::plugin {
 
-absl::StatusOr<std::unique_ptr<Plugin>> Plugin::create(std::shared_ptr<const Module> module, const extproc_host* host) {
+absl::StatusOr<std::unique_ptr<Plugin>> Plugin::create(std::shared_ptr<const Module> module,
+                                                       const extproc_host* host) {
   void* instance = nullptr;
   try {
     const extproc_status status = module->descriptor->create(host, &instance);
-    if (status != EXTPROC_OK) return absl::FailedPreconditionError("create failed with status " + std::to_string(status));
+    if (status != EXTPROC_OK)
+      return absl::FailedPreconditionError("create failed with status " + std::to_string(status));
   } catch (const std::exception& exception) {
     return absl::FailedPreconditionError(std::string("create let an exception out: ") + exception.what());
   } catch (...) {

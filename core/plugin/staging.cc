@@ -1,15 +1,15 @@
 #include "core/plugin/staging.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace extprocd::plugin {
 namespace {
@@ -42,7 +42,8 @@ absl::StatusOr<Staging> Staging::create(const std::string& runtime_dir) {
   staging.folder_ = runtime_dir.empty() ? runtime_directory_of_the_service() : runtime_dir;
   if (!staging.folder_.empty()) {
     if (staging.folder_[0] != '/') {
-      return absl::FailedPreconditionError("plugins.runtime_dir must be an absolute path, not '" + staging.folder_ + "'");
+      return absl::FailedPreconditionError("plugins.runtime_dir must be an absolute path, not '" +
+                                           staging.folder_ + "'");
     }
     if (mkdir(staging.folder_.c_str(), 0700) != 0 && errno != EEXIST) {
       return failed("plugins.runtime_dir " + staging.folder_ + " cannot be made", errno);
@@ -76,7 +77,8 @@ absl::StatusOr<std::string> Staging::add(std::string_view name, std::string_view
       std::string(name) + "." + std::to_string(getpid()) + "." + std::to_string(next.fetch_add(1)) + ".so";
   if (folder_.empty()) {
     const int file = memfd_create(unique.c_str(), MFD_CLOEXEC);
-    if (file < 0) return failed("no folder can be written, and no memory file made for " + std::string(name), errno);
+    if (file < 0)
+      return failed("no folder can be written, and no memory file made for " + std::string(name), errno);
     if (const absl::Status status = write_all(file, content, "a memory file"); !status.ok()) {
       close(file);
       return status;

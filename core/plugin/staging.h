@@ -8,14 +8,15 @@
 
 namespace extprocd::plugin {
 
-/// The private place that modules are copied to before they are mapped. The dynamic loader knows a library by its file,
-/// and a mapped file that is overwritten corrupts running code: a copy under a name of its own is safe from both.
+/// The private place that modules are copied to before they are mapped. The dynamic loader knows a library by
+/// its file, and a mapped file that is overwritten corrupts running code: a copy under a name of its own is
+/// safe from both.
 ///
 /// The copies are removed with this object; what is mapped stays. One thread.
 class Staging {
  public:
-  /// `runtime_dir`: as configured; empty: $RUNTIME_DIRECTORY, else a new folder in /tmp. Where no folder can be written,
-  /// copies are kept in memory.
+  /// `runtime_dir`: as configured; empty: $RUNTIME_DIRECTORY, else a new folder in /tmp. Where no folder can
+  /// be written, copies are kept in memory.
   static absl::StatusOr<Staging> create(const std::string& runtime_dir);
 
   Staging(Staging&& other) noexcept;
@@ -28,8 +29,8 @@ class Staging {
  private:
   Staging() = default;
 
-  std::string folder_;         // empty: in memory
-  bool own_folder_ = false;    // made here, removed here
+  std::string folder_;       // empty: in memory
+  bool own_folder_ = false;  // made here, removed here
   std::vector<std::string> files_;
 };
 

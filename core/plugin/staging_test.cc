@@ -1,14 +1,13 @@
 #include "core/plugin/staging.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace extprocd::plugin {
 namespace {
@@ -48,7 +47,8 @@ TEST(StagingTest, the_configured_folder_is_made_if_needed_and_kept) {
 
 TEST(StagingTest, a_folder_that_cannot_be_used_is_an_error_that_names_it) {
   EXPECT_THAT(std::string(Staging::create("relative").status().message()), testing::HasSubstr("absolute"));
-  EXPECT_THAT(std::string(Staging::create("/proc/none").status().message()), testing::HasSubstr("/proc/none"));
+  EXPECT_THAT(std::string(Staging::create("/proc/none").status().message()),
+              testing::HasSubstr("/proc/none"));
 }
 
 }  // namespace

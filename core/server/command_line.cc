@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include <CLI/CLI.hpp>
 
-#include "absl/status/status.h"
 #include "core/config/address.h"
 #include "core/engine/version.h"
 
@@ -31,14 +31,16 @@ std::string normalized(const std::string& argument) {
 
 absl::Status add_headers(const CommandLine& command_line, config::Config& config) {
   if (command_line.add_headers.empty()) return absl::OkStatus();
-  const auto plugin = std::find_if(config.plugin.begin(), config.plugin.end(),
-                                   [](const config::Plugin& entry) { return entry.module == "instructions.so"; });
+  const auto plugin =
+      std::find_if(config.plugin.begin(), config.plugin.end(),
+                   [](const config::Plugin& entry) { return entry.module == "instructions.so"; });
   if (plugin == config.plugin.end()) {
     return absl::InvalidArgumentError("--add-header needs a [[plugin]] with module = \"instructions.so\"");
   }
   constexpr std::string_view kOption = "add_request_headers";
   auto& options = std::get<config::Value::Table>(plugin->config.data);
-  auto option = std::find_if(options.begin(), options.end(), [&](const auto& entry) { return entry.first == kOption; });
+  auto option =
+      std::find_if(options.begin(), options.end(), [&](const auto& entry) { return entry.first == kOption; });
   if (option == options.end()) {
     options.emplace_back(kOption, config::Value{config::Value::Array{}, plugin->position});
     option = std::prev(options.end());
@@ -69,29 +71,35 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   std::string grpc_port;
   std::vector<std::string> headers;
   uint32_t threads = 0;
-  app.add_option("--config", result.config_file, "Configuration file (TOML); without it the built-in one is used")
+  app.add_option("--config", result.config_file,
+                 "Configuration file (TOML); without it the built-in one is used")
       ->type_name("FILE");
-  app.add_flag("--check", check, "Validate the configuration, load the plugins, print the chain, and exit 0 or 1");
-  app.add_option("--probe", probe, "Ask the health of the server at ADDR; exit 0 if it is serving")->type_name("ADDR");
+  app.add_flag("--check", check,
+               "Validate the configuration, load the plugins, print the chain, and exit 0 or 1");
+  app.add_option("--probe", probe, "Ask the health of the server at ADDR; exit 0 if it is serving")
+      ->type_name("ADDR");
   app.add_option("--listen", result.listen, "Listen on ADDR instead of server.listen; may be repeated")
       ->type_name("ADDR")
       ->allow_extra_args(false);
-  auto* admin_option =
-      app.add_option("--admin", admin, "Admin address instead of admin.listen; off for none")->type_name("ADDR|off");
+  auto* admin_option = app.add_option("--admin", admin, "Admin address instead of admin.listen; off for none")
+                           ->type_name("ADDR|off");
   auto* directory_option =
       app.add_option("--plugin-dir", plugin_directory, "Load plugins from DIR instead of plugins.directory")
           ->type_name("DIR");
-  auto* threads_option = app.add_option("--threads", threads, "Threads instead of server.threads; 0 = one a core")
-                             ->type_name("N")
-                             ->check(CLI::Range(0, 1024));
+  auto* threads_option =
+      app.add_option("--threads", threads, "Threads instead of server.threads; 0 = one a core")
+          ->type_name("N")
+          ->check(CLI::Range(0, 1024));
   auto* level_option = app.add_option("--log-level", log_level, "Log level instead of log.level")
                            ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
-  auto* port_option = app.add_option("--grpcport", grpc_port,
-                                     "As the sample server of kgateway's ExtProc guide: listen on this address")
-                          ->type_name("[HOST]:PORT");
+  auto* port_option =
+      app.add_option("--grpcport", grpc_port,
+                     "As the sample server of kgateway's ExtProc guide: listen on this address")
+          ->type_name("[HOST]:PORT");
   auto* header_option =
-      app.add_option("--add-header", headers,
-                     "As the sample server: the instructions plugin adds this header to requests; may be repeated")
+      app.add_option(
+             "--add-header", headers,
+             "As the sample server: the instructions plugin adds this header to requests; may be repeated")
           ->type_name("NAME:VALUE")
           ->allow_extra_args(false);
 
@@ -152,7 +160,8 @@ absl::Status apply_overrides(const CommandLine& command_line, config::Config& co
   if (command_line.log_level) config.log.level = *command_line.log_level;
   for (const std::string& address : config.server.listen) {
     if (const auto parsed = config::parse_address(address); !parsed.ok()) {
-      return absl::InvalidArgumentError("listen address '" + address + "': " + std::string(parsed.status().message()));
+      return absl::InvalidArgumentError("listen address '" + address +
+                                        "': " + std::string(parsed.status().message()));
     }
   }
   if (config.admin.listen != "off") {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "core/config/config.h"
 
 namespace extprocd::server {
@@ -34,12 +35,13 @@ struct CommandLine {
   std::optional<std::string> log_level;
   std::vector<std::pair<std::string, std::string>> add_headers;  ///< of the sample server's -add-header
 
-  /// Started as the sample server of kgateway's ExtProc guide: under the name `server`, or with one of its flags.
+  /// Started as the sample server of kgateway's ExtProc guide: under the name `server`, or with one of its
+  /// flags.
   bool sample_server = false;
 };
 
-/// Reads the command line. The sample server's flags (-grpcport, -add-header) are taken with one dash or two, as Go
-/// programs do. Never throws.
+/// Reads the command line. The sample server's flags (-grpcport, -add-header) are taken with one dash or two,
+/// as Go programs do. Never throws.
 CommandLine parse_command_line(const std::vector<std::string>& arguments);
 
 /// Puts the overrides into a configuration that was read or built in. An error says which flag is wrong.

@@ -30,8 +30,9 @@ TEST(CommandLineTest, nothing_given_serves_the_built_in_configuration) {
 }
 
 TEST(CommandLineTest, flags_override_the_file) {
-  const CommandLine line = parse({"--config", "c.toml", "--listen", "127.0.0.1:1", "--listen", "unix:/tmp/x", "--admin",
-                                  "off", "--plugin-dir", "/p", "--threads", "3", "--log-level", "debug", "--check"});
+  const CommandLine line =
+      parse({"--config", "c.toml", "--listen", "127.0.0.1:1", "--listen", "unix:/tmp/x", "--admin", "off",
+             "--plugin-dir", "/p", "--threads", "3", "--log-level", "debug", "--check"});
   EXPECT_EQ(line.action, Action::kCheck);
   EXPECT_EQ(line.config_file, "c.toml");
   const config::Config config = applied(line);
@@ -57,20 +58,26 @@ TEST(CommandLineTest, the_sample_servers_flags_are_taken_with_one_dash_or_two) {
 
 TEST(CommandLineTest, under_the_name_server_it_listens_on_all_interfaces) {
   EXPECT_THAT(applied(parse({}, "/app/server")).server.listen, ElementsAre("[::]:18080"));
-  EXPECT_THAT(applied(parse({"--listen", "127.0.0.1:1"}, "./server")).server.listen, ElementsAre("127.0.0.1:1"));
+  EXPECT_THAT(applied(parse({"--listen", "127.0.0.1:1"}, "./server")).server.listen,
+              ElementsAre("127.0.0.1:1"));
 }
 
 TEST(CommandLineTest, added_headers_become_an_option_of_the_instructions_plugin) {
   const config::Config config = applied(parse({"-add-header", "x-a:1", "-add-header", "x-b:2"}));
-  EXPECT_THAT(config::to_json(config.plugin.at(0).config), HasSubstr(R"("add_request_headers":["x-a:1","x-b:2"])"));
+  EXPECT_THAT(config::to_json(config.plugin.at(0).config),
+              HasSubstr(R"("add_request_headers":["x-a:1","x-b:2"])"));
   config::Config without;
   EXPECT_FALSE(apply_overrides(parse({"-add-header", "x-a:1"}), without).ok());
 }
 
 TEST(CommandLineTest, mistakes_say_what_is_wrong_and_exit_with_2) {
   for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{"--lisen", "x"}, {"--threads", "-1"}, {"--threads", "x"},
-                                             {"--log-level", "loud"}, {"stray"}, {"-add-header", "no-colon"},
+       std::vector<std::vector<std::string>>{{"--lisen", "x"},
+                                             {"--threads", "-1"},
+                                             {"--threads", "x"},
+                                             {"--log-level", "loud"},
+                                             {"stray"},
+                                             {"-add-header", "no-colon"},
                                              {"--config"}}) {
     const CommandLine line = parse(arguments);
     EXPECT_EQ(line.action, Action::kPrint);
@@ -78,7 +85,8 @@ TEST(CommandLineTest, mistakes_say_what_is_wrong_and_exit_with_2) {
     EXPECT_THAT(line.output, HasSubstr("extprocd: "));
   }
   config::Config config = config::default_config();
-  EXPECT_THAT(std::string(apply_overrides(parse({"--listen", "nowhere"}), config).message()), HasSubstr("nowhere"));
+  EXPECT_THAT(std::string(apply_overrides(parse({"--listen", "nowhere"}), config).message()),
+              HasSubstr("nowhere"));
 }
 
 TEST(CommandLineTest, help_and_version_are_printed) {

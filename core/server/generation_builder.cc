@@ -12,7 +12,8 @@ using engine::PluginHost;
 
 /// Creates one plugin, or adds what is wrong with it to `errors`.
 void add_plugin(const config::Plugin& entry, const std::string& directory, plugin::ModuleRegistry& modules,
-                telemetry::Registry& registry, engine::Generation& generation, std::vector<config::Diagnostic>& errors) {
+                telemetry::Registry& registry, engine::Generation& generation,
+                std::vector<config::Diagnostic>& errors) {
   const std::string& file = generation.config.file;
   const auto refuse = [&](const std::string& text) {
     errors.push_back({file, entry.position, "plugin '" + entry.name + "': " + text});
@@ -43,7 +44,8 @@ std::string phase_names(uint32_t phases) {
   std::string names;
   for (uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
     if ((phases & EXTPROC_PHASE_BIT(phase)) == 0) continue;
-    names += (names.empty() ? "" : ", ") + std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
+    names +=
+        (names.empty() ? "" : ", ") + std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
   }
   return names.empty() ? "none" : names;
 }
@@ -77,7 +79,8 @@ std::string describe(const engine::Generation& generation) {
     text += "     file     " + hosted.plugin->module().path + "\n";
     text += "     sha256   " + hosted.plugin->module().sha256 + "\n";
     text += "     on_error " + std::string(config::to_string(link.on_error));
-    if (link.on_error == config::FailurePolicy::kDeny) text += " with status " + std::to_string(link.deny_status);
+    if (link.on_error == config::FailurePolicy::kDeny)
+      text += " with status " + std::to_string(link.deny_status);
     text += "\n     phases   " + phase_names(descriptor.phases) + "\n";
   }
   return text;

@@ -18,8 +18,8 @@ struct BuildResult {
   std::vector<config::Diagnostic> errors;
 };
 
-/// Loads the modules that a configuration names, creates the plugins and compiles the chain. Nothing is published.
-/// `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
+/// Loads the modules that a configuration names, creates the plugins and compiles the chain. Nothing is
+/// published. `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
 BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
                              telemetry::Registry& registry, const telemetry::Metrics& metrics);
 

@@ -1,7 +1,5 @@
 #include "core/server/server.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -10,6 +8,8 @@
 #include <string>
 #include <thread>
 #include <utility>
+
+#include <pthread.h>
 
 #include "core/admin/admin_server.h"
 #include "core/engine/process_service.h"
@@ -29,7 +29,8 @@ using telemetry::Level;
 using telemetry::log;
 
 uint32_t thread_count(const config::Config& config) {
-  return config.server.threads != 0 ? config.server.threads : std::max(1U, std::thread::hardware_concurrency());
+  return config.server.threads != 0 ? config.server.threads
+                                    : std::max(1U, std::thread::hardware_concurrency());
 }
 
 void print_errors(const std::vector<config::Diagnostic>& errors) {
@@ -121,32 +122,35 @@ absl::Status serve(const config::Config& config) {
     auto started = admin::AdminServer::start(
         config.admin.listen,
         {[&foundation] { return foundation.registry.text(); }, [&health] { return health.serving(); }});
-    if (!started.ok()) return absl::Status(started.status().code(), "admin: " + std::string(started.status().message()));
+    if (!started.ok())
+      return absl::Status(started.status().code(), "admin: " + std::string(started.status().message()));
     admin = std::move(*started);
   }
-  auto transport = transport::GrpcServer::start({.listen = config.server.listen,
-                                                 .threads = thread_count(config),
-                                                 .max_message_size = config.server.limits.max_message_size,
-                                                 .max_streams_per_connection =
-                                                     config.server.limits.max_streams_per_connection},
-                                                services);
+  auto transport = transport::GrpcServer::start(
+      {.listen = config.server.listen,
+       .threads = thread_count(config),
+       .max_message_size = config.server.limits.max_message_size,
+       .max_streams_per_connection = config.server.limits.max_streams_per_connection},
+      services);
   if (!transport.ok()) return transport.status();
   health.set_serving(true);
   log(Level::kInfo, "server",
-      "extprocd " + std::string(engine::kVersion) + " serves ext_proc on " + joined((*transport)->addresses()) +
-          ", admin on " + (admin ? admin->address() : "none") + ", threads " + std::to_string(thread_count(config)) +
-          ", configuration " + (config.file.empty() ? "built in" : config.file) + ", chain: " +
-          chain_names(*foundation.generation));
+      "extprocd " + std::string(engine::kVersion) + " serves ext_proc on " +
+          joined((*transport)->addresses()) + ", admin on " + (admin ? admin->address() : "none") +
+          ", threads " + std::to_string(thread_count(config)) + ", configuration " +
+          (config.file.empty() ? "built in" : config.file) +
+          ", chain: " + chain_names(*foundation.generation));
 
   const int signal = stop.wait();
   log(Level::kInfo, "server", std::string(signal == SIGINT ? "SIGINT" : "SIGTERM") + ": draining");
   health.set_serving(false);
   // A second signal means: at once.
   const bool at_once = stop.wait_for(config.server.drain.grace);
-  const auto drained = (*transport)->drain(std::chrono::duration<double>(at_once ? 0 : config.server.drain.deadline));
+  const auto drained =
+      (*transport)->drain(std::chrono::duration<double>(at_once ? 0 : config.server.drain.deadline));
   log(Level::kInfo, "server",
-      "stopped: " + std::to_string(drained.finished) + " open streams finished, " + std::to_string(drained.cancelled) +
-          " cancelled");
+      "stopped: " + std::to_string(drained.finished) + " open streams finished, " +
+          std::to_string(drained.cancelled) + " cancelled");
   return absl::OkStatus();
 }
 

@@ -1,7 +1,5 @@
 #include "core/telemetry/log.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -9,6 +7,7 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include "core/http/utf8.h"
 
@@ -83,7 +82,8 @@ void append_escaped(std::string& out, std::string_view text, bool quotes) {
 
 /// RFC 3339 in UTC with microseconds.
 std::string timestamp(std::chrono::system_clock::time_point time) {
-  const auto since_epoch = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+  const auto since_epoch =
+      std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
   const auto seconds = static_cast<std::time_t>(since_epoch / 1000000);
   std::tm parts{};
   gmtime_r(&seconds, &parts);
@@ -98,11 +98,10 @@ class LineFormatter final : public spdlog::formatter {
  public:
   explicit LineFormatter(bool json) : json_(json) {}
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
-    const std::string line =
-        format_line(json_, std::chrono::system_clock::now(), from_spdlog(message.level),
-                    {message.logger_name.data(), message.logger_name.size()},
-                    {message.payload.data(), message.payload.size()}) +
-        "\n";
+    const std::string line = format_line(json_, std::chrono::system_clock::now(), from_spdlog(message.level),
+                                         {message.logger_name.data(), message.logger_name.size()},
+                                         {message.payload.data(), message.payload.size()}) +
+                             "\n";
     out.append(line.data(), line.data() + line.size());
   }
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override {
@@ -129,11 +128,12 @@ std::atomic<int>& threshold() {
 
 }  // namespace
 
-std::string format_line(bool json, std::chrono::system_clock::time_point time, Level level, std::string_view logger,
-                        std::string_view message) {
+std::string format_line(bool json, std::chrono::system_clock::time_point time, Level level,
+                        std::string_view logger, std::string_view message) {
   std::string line;
   if (json) {
-    line = "{\"time\":\"" + timestamp(time) + "\",\"level\":\"" + std::string(name_of(level)) + "\",\"logger\":\"";
+    line = "{\"time\":\"" + timestamp(time) + "\",\"level\":\"" + std::string(name_of(level)) +
+           "\",\"logger\":\"";
     append_escaped(line, logger, true);
     line += "\",\"message\":\"";
     append_escaped(line, message, true);
@@ -167,7 +167,8 @@ bool RateLimit::allow(Clock::time_point now) {
   Clock::rep next = next_.load(std::memory_order_relaxed);
   const Clock::rep current = now.time_since_epoch().count();
   while (current >= next) {
-    if (next_.compare_exchange_weak(next, current + interval_.count(), std::memory_order_relaxed)) return true;
+    if (next_.compare_exchange_weak(next, current + interval_.count(), std::memory_order_relaxed))
+      return true;
   }
   suppressed_.fetch_add(1, std::memory_order_relaxed);
   return false;

@@ -8,9 +8,10 @@ namespace {
 const std::chrono::system_clock::time_point kTime{std::chrono::microseconds(1700000000000001)};
 
 TEST(Log, a_json_line_is_valid_whatever_the_message_holds) {
-  EXPECT_EQ(format_line(true, kTime, Level::kWarn, "plugin.a", "say \"hi\"\\\n\x01 gr\xc3\xbc\xff\xed\xa0\x80"),
-            "{\"time\":\"2023-11-14T22:13:20.000001Z\",\"level\":\"warn\",\"logger\":\"plugin.a\",\"message\":"
-            "\"say \\\"hi\\\"\\\\\\n\\u0001 gr\xc3\xbc\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"}");
+  EXPECT_EQ(
+      format_line(true, kTime, Level::kWarn, "plugin.a", "say \"hi\"\\\n\x01 gr\xc3\xbc\xff\xed\xa0\x80"),
+      "{\"time\":\"2023-11-14T22:13:20.000001Z\",\"level\":\"warn\",\"logger\":\"plugin.a\",\"message\":"
+      "\"say \\\"hi\\\"\\\\\\n\\u0001 gr\xc3\xbc\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"}");
 }
 
 TEST(Log, a_text_line_stays_one_line) {

@@ -48,18 +48,19 @@ std::string_view to_string(Phase phase) { return kPhases.at(static_cast<std::siz
 Metrics::Metrics(Registry& registry)
     : streams_started(registry.counter("extproc_streams_started_total", "Process streams opened.")),
       streams_active(registry.gauge("extproc_streams_active", "Process streams open now.")),
-      streams_ended(counters(registry, "extproc_streams_ended_total", "Process streams ended, by reason.", "reason",
-                             kEndReasons)),
-      messages(counters(registry, "extproc_messages_total", "Messages from the data plane, by phase.", "phase",
-                        message_phases())),
+      streams_ended(counters(registry, "extproc_streams_ended_total", "Process streams ended, by reason.",
+                             "reason", kEndReasons)),
+      messages(counters(registry, "extproc_messages_total", "Messages from the data plane, by phase.",
+                        "phase", message_phases())),
       received_bytes(registry.counter("extproc_message_bytes_total", "Bytes of gRPC messages, by direction.",
                                       {{"direction", "received"}})),
       sent_bytes(registry.counter("extproc_message_bytes_total", "Bytes of gRPC messages, by direction.",
                                   {{"direction", "sent"}})),
       limits(counters(registry, "extproc_limits_hit_total", "Streams ended by one of server.limits.", "limit",
                       kLimits)),
-      protocol_errors(registry.counter("extproc_protocol_errors_total",
-                                       "Streams ended because the data plane broke the protocol or a limit.")) {
+      protocol_errors(
+          registry.counter("extproc_protocol_errors_total",
+                           "Streams ended because the data plane broke the protocol or a limit.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] = &registry.histogram("extproc_processing_duration_seconds",
                                         "Time from a message's coming to its reply, all plugins included.",
@@ -73,24 +74,26 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
     if ((phases & EXTPROC_PHASE_BIT(i)) == 0) continue;
     Labels labels = common;
     labels.emplace_back("phase", kPhases[i]);
-    calls[i] = counters(registry, "extproc_plugin_calls_total", "Callbacks into plugins, by phase and result.",
-                        "result", kResults, labels);
+    calls[i] = counters(registry, "extproc_plugin_calls_total",
+                        "Callbacks into plugins, by phase and result.", "result", kResults, labels);
     durations[i] = &registry.histogram("extproc_plugin_duration_seconds", "Time inside a plugin's callback.",
                                        kDurationBounds, labels);
     mutations[i] = &registry.counter("extproc_plugin_mutations_total",
                                      "Callbacks that changed headers, trailers or a body.", labels);
   }
-  refused = counters(registry, "extproc_plugin_refused_mutations_total",
-                     "Changes that were refused at the plugin's call, by reason.", "reason", kRefusals, common);
+  refused =
+      counters(registry, "extproc_plugin_refused_mutations_total",
+               "Changes that were refused at the plugin's call, by reason.", "reason", kRefusals, common);
   immediate_responses = &registry.counter("extproc_plugin_immediate_responses_total",
                                           "Immediate responses given by a plugin.", common);
   failures = counters(registry, "extproc_plugin_failures_total",
                       "Failed callbacks, by the policy that was applied.", "policy", kPolicies, common);
 }
 
-void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id, std::string_view version,
-                      std::string_view sha256) {
-  registry.function("extproc_plugin_info", "The configured plugins and the files that they run from; always 1.",
+void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,
+                      std::string_view version, std::string_view sha256) {
+  registry.function("extproc_plugin_info",
+                    "The configured plugins and the files that they run from; always 1.",
                     {{"plugin", std::string(plugin)},
                      {"id", std::string(id)},
                      {"version", std::string(version)},

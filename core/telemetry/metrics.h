@@ -9,7 +9,8 @@
 
 namespace extprocd::telemetry {
 
-// The numbers of these are places in the arrays below; those of Phase and EndReason are the contract's (abi.h).
+// The numbers of these are places in the arrays below; those of Phase and EndReason are the contract's
+// (abi.h).
 
 enum class Phase : uint8_t {
   kRequestHeaders,
@@ -43,8 +44,8 @@ struct Metrics {
   Counter& protocol_errors;
 };
 
-/// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts as asked
-/// for if it is in the mask.
+/// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts
+/// as asked for if it is in the mask.
 struct PluginMetrics {
   /// `phases`: EXTPROC_PHASE_BIT of those that the plugin asked for.
   PluginMetrics(Registry& registry, std::string_view plugin, uint32_t phases);
@@ -58,10 +59,11 @@ struct PluginMetrics {
 };
 
 /// extproc_plugin_info: which file a configured plugin runs from.
-void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id, std::string_view version,
-                      std::string_view sha256);
+void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,
+                      std::string_view version, std::string_view sha256);
 
-/// extproc_build_info, and the process_* metrics that Prometheus' client libraries have, read from /proc when shown.
+/// extproc_build_info, and the process_* metrics that Prometheus' client libraries have, read from /proc when
+/// shown.
 void show_process_metrics(Registry& registry, std::string_view version);
 
 }  // namespace extprocd::telemetry

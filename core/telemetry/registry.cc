@@ -43,8 +43,8 @@ bool is_label_name(std::string_view name) {
 bool is_metric_name(std::string_view name) { return is_label_name(name); }
 
 bool same_label_names(const Labels& a, const Labels& b) {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) { return x.first == y.first; });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](const auto& x, const auto& y) { return x.first == y.first; });
 }
 
 prometheus::ClientMetric to_client_metric(const Series& series) {
@@ -105,7 +105,8 @@ Histogram::Histogram(std::size_t cells, std::span<const double> bounds)
 
 void Histogram::observe(double value) noexcept {
   const std::size_t slot = thread_slot();
-  const auto bucket = static_cast<std::size_t>(std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin());
+  const auto bucket =
+      static_cast<std::size_t>(std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin());
   if (slot + 1 < shards_.size()) {
     Shard& shard = shards_[slot];  // no other thread writes here
     auto& count = shard.buckets[bucket];
@@ -149,7 +150,8 @@ struct Registry::State {
       family.help = help;
       family.type = type;
     }
-    if (family.type != type) return absl::InvalidArgumentError("'" + name + "' is a metric of another kind already");
+    if (family.type != type)
+      return absl::InvalidArgumentError("'" + name + "' is a metric of another kind already");
     for (Series& series : family.series) {
       if (!same_label_names(series.labels, labels)) {
         return absl::InvalidArgumentError("'" + name + "' has other labels already");
@@ -181,8 +183,8 @@ Gauge& Registry::gauge(const std::string& name, const std::string& help, const L
   return must(try_gauge(name, help, labels));
 }
 
-Histogram& Registry::histogram(const std::string& name, const std::string& help, std::span<const double> bounds,
-                               const Labels& labels) {
+Histogram& Registry::histogram(const std::string& name, const std::string& help,
+                               std::span<const double> bounds, const Labels& labels) {
   return must(try_histogram(name, help, bounds, labels));
 }
 
@@ -202,19 +204,21 @@ absl::StatusOr<FloatCounter*> Registry::try_float_counter(const std::string& nam
                                    [&] { return std::make_unique<FloatCounter>(state_->cells); });
 }
 
-absl::StatusOr<Gauge*> Registry::try_gauge(const std::string& name, const std::string& help, const Labels& labels) {
+absl::StatusOr<Gauge*> Registry::try_gauge(const std::string& name, const std::string& help,
+                                           const Labels& labels) {
   return state_->get<Gauge>(name, help, prometheus::MetricType::Gauge, labels,
                             [&] { return std::make_unique<Gauge>(state_->cells); });
 }
 
 absl::StatusOr<Histogram*> Registry::try_histogram(const std::string& name, const std::string& help,
                                                    std::span<const double> bounds, const Labels& labels) {
-  const bool rising = std::adjacent_find(bounds.begin(), bounds.end(), [](double a, double b) { return !(a < b); }) ==
-                      bounds.end();
+  const bool rising = std::adjacent_find(bounds.begin(), bounds.end(),
+                                         [](double a, double b) { return !(a < b); }) == bounds.end();
   if (bounds.empty() || !rising) return absl::InvalidArgumentError("'" + name + "': the bounds must rise");
   auto made = state_->get<Histogram>(name, help, prometheus::MetricType::Histogram, labels,
                                      [&] { return std::make_unique<Histogram>(state_->cells, bounds); });
-  if (made.ok() && !std::equal(bounds.begin(), bounds.end(), (*made)->bounds().begin(), (*made)->bounds().end())) {
+  if (made.ok() &&
+      !std::equal(bounds.begin(), bounds.end(), (*made)->bounds().begin(), (*made)->bounds().end())) {
     return absl::InvalidArgumentError("'" + name + "' has other bounds already");
   }
   return made;

@@ -19,19 +19,19 @@ namespace extprocd::telemetry {
 /// Label names and values of one time series, in the order in which they are shown.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-/// Upper bounds, in seconds, of the server's own duration histograms: microseconds up to Envoy's default message
-/// timeout of 200 ms, which must be a bound.
-inline constexpr std::array<double, 14> kDurationBounds = {1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5,   1e-4,
-                                                           2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 1e-1, 2e-1};
+/// Upper bounds, in seconds, of the server's own duration histograms: microseconds up to Envoy's default
+/// message timeout of 200 ms, which must be a bound.
+inline constexpr std::array<double, 14> kDurationBounds = {1e-6,   2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4,
+                                                           2.5e-4, 5e-4,   1e-3, 5e-3, 2.5e-2, 1e-1, 2e-1};
 
-/// The place of the calling thread among the cells of every metric. Threads get places in the order in which they first
-/// count; all that come after the last place share it.
+/// The place of the calling thread among the cells of every metric. Threads get places in the order in which
+/// they first count; all that come after the last place share it.
 std::size_t thread_slot();
 
 inline constexpr std::size_t kCacheLine = 64;
 
-/// A number that only grows. Each thread counts in a cell of its own; value() adds them up. All functions from any
-/// thread.
+/// A number that only grows. Each thread counts in a cell of its own; value() adds them up. All functions
+/// from any thread.
 class Counter {
  public:
   explicit Counter(std::size_t cells) : cells_(cells) {}
@@ -102,8 +102,8 @@ class Histogram {
   std::vector<Shard> shards_;
 };
 
-/// All metrics of a process. Metrics are made while things are set up and live as long as the registry; the same name
-/// and labels give the same metric. Thread-safe.
+/// All metrics of a process. Metrics are made while things are set up and live as long as the registry; the
+/// same name and labels give the same metric. Thread-safe.
 class Registry {
  public:
   /// `cells`: how many threads count without sharing a cell; at least one.
@@ -117,15 +117,17 @@ class Registry {
   Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& histogram(const std::string& name, const std::string& help, std::span<const double> bounds,
                        const Labels& labels = {});
-  /// A gauge (or, `counts`, a counter) that is asked when it is shown. `read` is called from the scraping thread.
+  /// A gauge (or, `counts`, a counter) that is asked when it is shown. `read` is called from the scraping
+  /// thread.
   void function(const std::string& name, const std::string& help, const Labels& labels, bool counts,
                 std::function<double()> read);
 
-  // For names that plugins choose. INVALID_ARGUMENT: not a metric or label name, bounds that do not rise, or a name
-  // that is taken by a metric of another kind, other bounds or other label names.
+  // For names that plugins choose. INVALID_ARGUMENT: not a metric or label name, bounds that do not rise, or
+  // a name that is taken by a metric of another kind, other bounds or other label names.
   absl::StatusOr<FloatCounter*> try_float_counter(const std::string& name, const std::string& help,
                                                   const Labels& labels = {});
-  absl::StatusOr<Gauge*> try_gauge(const std::string& name, const std::string& help, const Labels& labels = {});
+  absl::StatusOr<Gauge*> try_gauge(const std::string& name, const std::string& help,
+                                   const Labels& labels = {});
   absl::StatusOr<Histogram*> try_histogram(const std::string& name, const std::string& help,
                                            std::span<const double> bounds, const Labels& labels = {});
 

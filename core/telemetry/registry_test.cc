@@ -46,7 +46,8 @@ TEST(Registry, the_text_is_prometheus_exposition_with_cumulative_buckets) {
   histogram.observe(1);  // a bound belongs to its bucket
   histogram.observe(5);
   const std::string text = registry.text();
-  EXPECT_THAT(text, HasSubstr("# HELP c_total Counts.\n# TYPE c_total counter\nc_total{a=\"x\\\"\\\\\\n\"} 3"));
+  EXPECT_THAT(text,
+              HasSubstr("# HELP c_total Counts.\n# TYPE c_total counter\nc_total{a=\"x\\\"\\\\\\n\"} 3"));
   EXPECT_THAT(text, HasSubstr("h_seconds_bucket{le=\"1\"} 1"));
   EXPECT_THAT(text, HasSubstr("h_seconds_bucket{le=\"2\"} 1"));
   EXPECT_THAT(text, HasSubstr("h_seconds_bucket{le=\"+Inf\"} 2"));
@@ -55,8 +56,10 @@ TEST(Registry, the_text_is_prometheus_exposition_with_cumulative_buckets) {
 
 TEST(Registry, the_same_name_and_labels_give_the_same_metric) {
   Registry registry(1);
-  EXPECT_EQ(&registry.counter("c_total", "C.", {{"a", "1"}}), &registry.counter("c_total", "C.", {{"a", "1"}}));
-  EXPECT_NE(&registry.counter("c_total", "C.", {{"a", "1"}}), &registry.counter("c_total", "C.", {{"a", "2"}}));
+  EXPECT_EQ(&registry.counter("c_total", "C.", {{"a", "1"}}),
+            &registry.counter("c_total", "C.", {{"a", "1"}}));
+  EXPECT_NE(&registry.counter("c_total", "C.", {{"a", "1"}}),
+            &registry.counter("c_total", "C.", {{"a", "2"}}));
 }
 
 TEST(Registry, what_plugins_may_get_wrong_is_an_error_with_the_name) {
@@ -78,7 +81,8 @@ TEST(Metrics, a_plugin_has_series_only_for_the_phases_that_it_asked_for) {
   const PluginMetrics metrics(registry, "p", 1U << 3);
   metrics.calls[3][0]->add();
   const std::string text = registry.text();
-  EXPECT_THAT(text, HasSubstr(R"(extproc_plugin_calls_total{plugin="p",phase="response_headers",result="ok"} 1)"));
+  EXPECT_THAT(text,
+              HasSubstr(R"(extproc_plugin_calls_total{plugin="p",phase="response_headers",result="ok"} 1)"));
   EXPECT_THAT(text, Not(HasSubstr("request_body")));
 }
 
@@ -86,9 +90,9 @@ TEST(Metrics, process_metrics_are_plausible) {
   Registry registry(1);
   show_process_metrics(registry, "1.2.3");
   const std::string text = registry.text();
-  for (const auto* name : {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
-                           "process_max_fds", "process_start_time_seconds", "process_virtual_memory_bytes",
-                           "process_threads 1"}) {
+  for (const auto* name :
+       {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
+        "process_start_time_seconds", "process_virtual_memory_bytes", "process_threads 1"}) {
     EXPECT_THAT(text, HasSubstr(name));
   }
   EXPECT_THAT(text, Not(HasSubstr("process_resident_memory_bytes 0\n")));

@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "core/transport/unary.h"
 #include "grpc/health/v1/health.pb.h"
+
+#include "core/transport/unary.h"
 
 namespace extprocd::transport {
 namespace {
@@ -91,7 +92,8 @@ void HealthState::set_serving(bool serving) {
   if (serving_ == serving) return;
   serving_ = serving;
   for (const auto& [id, watcher] : watchers_) {
-    if (watcher.executor) watcher.executor->post([listener = watcher.listener, serving] { listener(serving); });
+    if (watcher.executor)
+      watcher.executor->post([listener = watcher.listener, serving] { listener(serving); });
   }
 }
 
@@ -108,16 +110,17 @@ void HealthState::unwatch(uint64_t id) {
 }
 
 void add_health_service(Services& services, HealthState& state) {
-  services.add("/grpc.health.v1.Health/Check", make_unary<HealthCheckRequest>([&state](const HealthCheckRequest&) {
-                 return encoded(state.serving());
-               }));
-  services.add("/grpc.health.v1.Health/List", make_unary<HealthListRequest>([&state](const HealthListRequest&) {
-                 HealthListResponse response;
-                 const auto status = status_of(state.serving());
-                 (*response.mutable_statuses())[""].set_status(status);
-                 (*response.mutable_statuses())["envoy.service.ext_proc.v3.ExternalProcessor"].set_status(status);
-                 return response.SerializeAsString();
-               }));
+  services.add("/grpc.health.v1.Health/Check",
+               make_unary<HealthCheckRequest>(
+                   [&state](const HealthCheckRequest&) { return encoded(state.serving()); }));
+  services.add(
+      "/grpc.health.v1.Health/List", make_unary<HealthListRequest>([&state](const HealthListRequest&) {
+        HealthListResponse response;
+        const auto status = status_of(state.serving());
+        (*response.mutable_statuses())[""].set_status(status);
+        (*response.mutable_statuses())["envoy.service.ext_proc.v3.ExternalProcessor"].set_status(status);
+        return response.SerializeAsString();
+      }));
   services.add("/grpc.health.v1.Health/Watch", std::make_unique<WatchFactory>(state));
 }
 

@@ -39,8 +39,8 @@ class HealthState {
   std::map<uint64_t, Watcher> watchers_;
 };
 
-/// Adds grpc.health.v1.Health: Check, Watch and List. Any service name has the state of the whole server, as clients of
-/// the sample server expect. `state` outlives the services.
+/// Adds grpc.health.v1.Health: Check, Watch and List. Any service name has the state of the whole server, as
+/// clients of the sample server expect. `state` outlives the services.
 void add_health_service(Services& services, HealthState& state);
 
 }  // namespace extprocd::transport

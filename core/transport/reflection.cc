@@ -3,14 +3,13 @@
 #include <set>
 #include <string>
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/descriptor.pb.h>
-
 #include "absl/status/status.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpc/reflection/v1/reflection.pb.h"
 #include "grpc/reflection/v1alpha/reflection.pb.h"
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 
 namespace extprocd::transport {
 namespace {
@@ -19,7 +18,8 @@ using google::protobuf::DescriptorPool;
 using google::protobuf::FileDescriptor;
 
 constexpr const char* kServices[] = {"envoy.service.ext_proc.v3.ExternalProcessor", "grpc.health.v1.Health",
-                                     "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"};
+                                     "grpc.reflection.v1.ServerReflection",
+                                     "grpc.reflection.v1alpha.ServerReflection"};
 
 const DescriptorPool& pool() {
   // Naming a message of each file makes sure that the linker keeps its descriptor.
@@ -56,7 +56,8 @@ template <typename Request, typename Response>
 void answer(const Request& request, Response& response) {
   switch (request.message_request_case()) {
     case Request::kListServices:
-      for (const char* name : kServices) response.mutable_list_services_response()->add_service()->set_name(name);
+      for (const char* name : kServices)
+        response.mutable_list_services_response()->add_service()->set_name(name);
       break;
     case Request::kFileByFilename:
       answer_with(pool().FindFileByName(request.file_by_filename()), "file", response);
@@ -126,11 +127,12 @@ class ReflectionFactory final : public engine::StreamFactory {
 void add_reflection_service(Services& services) {
   namespace v1 = grpc::reflection::v1;
   namespace v1alpha = grpc::reflection::v1alpha;
-  services.add("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-               std::make_unique<ReflectionFactory<v1::ServerReflectionRequest, v1::ServerReflectionResponse>>());
   services.add(
-      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-      std::make_unique<ReflectionFactory<v1alpha::ServerReflectionRequest, v1alpha::ServerReflectionResponse>>());
+      "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+      std::make_unique<ReflectionFactory<v1::ServerReflectionRequest, v1::ServerReflectionResponse>>());
+  services.add("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+               std::make_unique<
+                   ReflectionFactory<v1alpha::ServerReflectionRequest, v1alpha::ServerReflectionResponse>>());
 }
 
 }  // namespace extprocd::transport

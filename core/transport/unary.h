@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+
 #include "core/engine/seam.h"
 
 namespace extprocd::transport {

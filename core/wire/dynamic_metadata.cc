@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <ranges>
 
-#include "core/wire/encoder.h"
 #include "core/http/utf8.h"
+#include "core/wire/encoder.h"
 
 namespace extprocd::wire {
 namespace {

@@ -1,5 +1,5 @@
-// A data race on purpose. Under ThreadSanitizer this program must fail; the test that runs it proves that the job sees
-// races at all.
+// A data race on purpose. Under ThreadSanitizer this program must fail; the test that runs it proves that the
+// job sees races at all.
 
 #include <thread>
 

@@ -1,5 +1,5 @@
-// Engine, chain, telemetry and admin under many threads at once, over an in-process transport: what ThreadSanitizer
-// can judge, since grpc++ as Debian builds it is not instrumented.
+// Engine, chain, telemetry and admin under many threads at once, over an in-process transport: what
+// ThreadSanitizer can judge, since grpc++ as Debian builds it is not instrumented.
 
 #include <atomic>
 #include <memory>
@@ -7,12 +7,18 @@
 #include <thread>
 #include <vector>
 
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
 #include <gtest/gtest.h>
 
+#include "core/admin/admin_server.h"
 #include "core/engine/process_service.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
-#include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "test/support/loaded_generation.h"
 
 namespace extprocd {
@@ -41,6 +47,22 @@ std::string headers_message(bool request) {
   return message.SerializeAsString();
 }
 
+/// GET /metrics.
+std::string scrape(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  boost::asio::io_context io;
+  boost::asio::ip::tcp::socket socket(io);
+  boost::asio::connect(socket, boost::asio::ip::tcp::resolver(io).resolve(address.substr(0, colon),
+                                                                          address.substr(colon + 1)));
+  boost::asio::write(
+      socket,
+      boost::asio::buffer(std::string("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")));
+  std::string answer;
+  boost::system::error_code error;
+  boost::asio::read(socket, boost::asio::dynamic_buffer(answer), error);
+  return answer;
+}
+
 TEST(Threads, streams_of_many_threads_share_one_generation_while_metrics_are_scraped) {
   test::LoadedGeneration loaded(config::default_config());
   engine::ProcessService service(loaded.generation());
@@ -49,8 +71,12 @@ TEST(Threads, streams_of_many_threads_share_one_generation_while_metrics_are_scr
   std::atomic<int> ok{0};
   std::atomic<bool> done{false};
 
+  auto admin = admin::AdminServer::start("127.0.0.1:0",
+                                         {[&] { return loaded.registry().text(); }, [] { return true; }});
+  ASSERT_TRUE(admin.ok()) << admin.status();
   std::thread scraper([&] {
-    while (!done.load()) EXPECT_FALSE(loaded.registry().text().empty());
+    while (!done.load())
+      EXPECT_NE(scrape((*admin)->address()).find("extproc_streams_active"), std::string::npos);
   });
   std::vector<std::thread> workers;
   for (int t = 0; t < kThreads; ++t) {

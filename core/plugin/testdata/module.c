@@ -15,7 +15,8 @@ static extproc_status create(const extproc_host* host, void** instance) {
 
 static void destroy(void* instance) { (void)instance; }
 
-static extproc_action on_phase(void* instance, void* state, extproc_call* call, uint32_t phase, uint32_t flags) {
+static extproc_action on_phase(void* instance, void* state, extproc_call* call, uint32_t phase,
+                               uint32_t flags) {
   (void)instance;
   (void)state;
   (void)call;

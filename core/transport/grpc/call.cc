@@ -8,8 +8,8 @@
 namespace extprocd::transport {
 namespace {
 
-/// The message as one piece, owned by a slice of its own. Short slices keep their bytes inside themselves, so the view
-/// is taken where the slice will stay.
+/// The message as one piece, owned by a slice of its own. Short slices keep their bytes inside themselves, so
+/// the view is taken where the slice will stay.
 engine::Message to_message(const grpc::ByteBuffer& buffer, bool& ok) {
   auto slice = std::make_unique<grpc::Slice>();
   ok = buffer.TrySingleSlice(slice.get()).ok() || buffer.DumpToSingleSlice(slice.get()).ok();
@@ -95,11 +95,13 @@ void Call::on_started(bool ok) {
   await(context_, queue_, kind_);
   steps_ = 1;  // the done step
   context_.open.fetch_add(1);
-  const std::string path = kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
+  const std::string path =
+      kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
   engine::StreamFactory* factory = context_.services.find(path);
   if (factory == nullptr) {
     over_ = true;
-    final_status_ = std::make_unique<grpc::Status>(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
+    final_status_ =
+        std::make_unique<grpc::Status>(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
     finish_now();
     return;
   }

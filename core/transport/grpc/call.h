@@ -8,15 +8,16 @@
 #include <memory>
 #include <mutex>
 
+#include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
 #include "core/transport/services.h"
-#include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
 
 namespace extprocd::transport {
 
-/// Something that a completion queue hands back: a step of a call. Exactly one of the server's threads runs it.
+/// Something that a completion queue hands back: a step of a call. Exactly one of the server's threads runs
+/// it.
 struct Step {
   virtual void run(bool ok) = 0;
 
@@ -49,9 +50,9 @@ struct CallContext {
   std::condition_variable all_over;
 };
 
-/// One gRPC stream on grpc++: waits for its start, then moves messages between the wire and a ServerStream. Deletes
-/// itself when grpc++ has handed back all its steps. All of it runs on the thread of its completion queue, but for
-/// Executor::post.
+/// One gRPC stream on grpc++: waits for its start, then moves messages between the wire and a ServerStream.
+/// Deletes itself when grpc++ has handed back all its steps. All of it runs on the thread of its completion
+/// queue, but for Executor::post.
 class Call final : public engine::Sink {
  public:
   enum class Kind : uint8_t {
@@ -66,8 +67,8 @@ class Call final : public engine::Sink {
   void finish(const absl::Status& status) override;
 
  private:
-  /// Unsent bytes at which the stream stops reading, so that a peer that does not read is held back by HTTP/2's flow
-  /// control and nothing queues without bound.
+  /// Unsent bytes at which the stream stops reading, so that a peer that does not read is held back by
+  /// HTTP/2's flow control and nothing queues without bound.
   static constexpr std::size_t kMaxUnsent = 1 << 20;
 
   template <void (Call::*handler)(bool ok)>
@@ -115,7 +116,7 @@ class Call final : public engine::Sink {
   bool reading_ = false;
   bool writing_ = false;
   bool read_closed_ = false;
-  bool over_ = false;  // the stream gets no more calls
+  bool over_ = false;    // the stream gets no more calls
   bool broken_ = false;  // a write failed: the peer is gone
   std::unique_ptr<grpc::Status> final_status_;
   bool finishing_ = false;

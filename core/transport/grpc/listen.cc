@@ -1,14 +1,14 @@
 #include "core/transport/grpc/listen.h"
 
+#include <cerrno>
+#include <cstring>
+#include <string>
+
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <string>
 
 namespace extprocd::transport {
 namespace {
@@ -32,7 +32,7 @@ class Socket {
 };
 
 absl::Status prepare_unix(const config::Address& address) {
-  struct stat info {};
+  struct stat info{};
   if (lstat(address.path.c_str(), &info) != 0) return absl::OkStatus();
   if (!S_ISSOCK(info.st_mode)) return cannot_listen(address, "a file that is no socket is in its place");
   const Socket probe(AF_UNIX);
@@ -42,7 +42,8 @@ absl::Status prepare_unix(const config::Address& address) {
   if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0) {
     return cannot_listen(address, "another server listens on it");
   }
-  if (errno == ECONNREFUSED && unlink(address.path.c_str()) != 0) return cannot_listen(address, std::strerror(errno));
+  if (errno == ECONNREFUSED && unlink(address.path.c_str()) != 0)
+    return cannot_listen(address, std::strerror(errno));
   return absl::OkStatus();
 }
 

@@ -2,12 +2,12 @@
 
 #include <chrono>
 
+#include "grpc/health/v1/health.pb.h"
 #include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 
 #include "core/config/address.h"
-#include "grpc/health/v1/health.pb.h"
 
 namespace extprocd::transport {
 
@@ -36,7 +36,8 @@ absl::Status probe(const std::string& address) {
     return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
   }
   if (response.status() != HealthCheckResponse::SERVING) {
-    return absl::UnavailableError("the server answers " + HealthCheckResponse::ServingStatus_Name(response.status()));
+    return absl::UnavailableError("the server answers " +
+                                  HealthCheckResponse::ServingStatus_Name(response.status()));
   }
   return absl::OkStatus();
 }

@@ -1,16 +1,15 @@
 #include "core/transport/grpc/server.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <limits>
 #include <thread>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
+#include <unistd.h>
 
-#include "absl/synchronization/mutex.h"
 #include "core/telemetry/log.h"
 #include "core/transport/grpc/call.h"
 #include "core/transport/grpc/listen.h"
@@ -25,7 +24,8 @@ constexpr int kAwaitedOtherCalls = 8;
 /// gRPC writes to standard error by itself; its errors go into our log instead.
 void quiet_grpc() {
   gpr_set_log_function([](gpr_log_func_args* line) {
-    if (line->severity == GPR_LOG_SEVERITY_ERROR) telemetry::log(telemetry::Level::kWarn, "grpc", line->message);
+    if (line->severity == GPR_LOG_SEVERITY_ERROR)
+      telemetry::log(telemetry::Level::kWarn, "grpc", line->message);
   });
 }
 
@@ -49,7 +49,8 @@ struct GrpcServer::State {
   }
 };
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions& options, const Services& services) {
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions& options,
+                                                              const Services& services) {
   // Debian's abseil looks for lock cycles at every lock, which costs gRPC 10 to 40 percent.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   quiet_grpc();
@@ -77,7 +78,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
   builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
   builder.RegisterService(&state->context.process);
   builder.RegisterAsyncGenericService(&state->context.generic);
-  const uint32_t threads = options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
+  const uint32_t threads =
+      options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
   for (uint32_t i = 0; i < threads; ++i) state->queues.push_back(builder.AddCompletionQueue());
 
   state->server = builder.BuildAndStart();

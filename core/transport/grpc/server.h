@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "core/transport/services.h"
 
 namespace extprocd::transport {
@@ -19,15 +20,16 @@ struct GrpcOptions {
   uint32_t max_streams_per_connection = 10000;
 };
 
-/// The transport on grpc++: completion queues, one for each thread. A stream stays on one queue, so its calls never
-/// overlap. Plain text on TCP and Unix sockets.
+/// The transport on grpc++: completion queues, one for each thread. A stream stays on one queue, so its calls
+/// never overlap. Plain text on TCP and Unix sockets.
 ///
-/// grpc++ 1.51 does not tell the application of messages over the limit (the stream ends with RESOURCE_EXHAUSTED) nor of
-/// streams that it refuses over max_streams_per_connection.
+/// grpc++ 1.51 does not tell the application of messages over the limit (the stream ends with
+/// RESOURCE_EXHAUSTED) nor of streams that it refuses over max_streams_per_connection.
 class GrpcServer {
  public:
   /// Starts to serve. `services` has Process and outlives the server. Errors name the address and the cause.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> start(const GrpcOptions& options, const Services& services);
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> start(const GrpcOptions& options,
+                                                           const Services& services);
 
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
@@ -41,8 +43,8 @@ class GrpcServer {
     std::size_t finished = 0;   ///< streams that were open and ended by themselves
     std::size_t cancelled = 0;  ///< streams that were still open at the deadline
   };
-  /// Tells connections to go away (GOAWAY), takes no new streams, lets open ones finish until the deadline, then cancels
-  /// them, and stops. Blocks. Once, not from one of its own threads.
+  /// Tells connections to go away (GOAWAY), takes no new streams, lets open ones finish until the deadline,
+  /// then cancels them, and stops. Blocks. Once, not from one of its own threads.
   Drained drain(std::chrono::duration<double> deadline);
 
  private:

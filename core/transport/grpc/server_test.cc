@@ -1,9 +1,5 @@
 #include "core/transport/grpc/server.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <fstream>
@@ -12,18 +8,21 @@
 #include <string>
 #include <thread>
 
+#include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
+#include "grpc/health/v1/health.pb.h"
+#include "grpc/reflection/v1/reflection.pb.h"
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "core/transport/grpc/probe.h"
 #include "core/transport/health.h"
 #include "core/transport/reflection.h"
-#include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
-#include "grpc/health/v1/health.pb.h"
-#include "grpc/reflection/v1/reflection.pb.h"
 
 namespace extprocd::transport {
 namespace {
@@ -131,7 +130,8 @@ class GrpcServerTest : public testing::Test {
     server_ = std::move(*server);
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
-    channel_ = grpc::CreateCustomChannel(server_->addresses().at(0), grpc::InsecureChannelCredentials(), arguments);
+    channel_ =
+        grpc::CreateCustomChannel(server_->addresses().at(0), grpc::InsecureChannelCredentials(), arguments);
     stub_ = ExternalProcessor::NewStub(channel_);
   }
 
@@ -140,7 +140,8 @@ class GrpcServerTest : public testing::Test {
     grpc::TemplatedGenericStub<Request, Response> stub(channel_);
     grpc::ClientContext context;
     std::promise<grpc::Status> done;
-    stub.UnaryCall(&context, path, {}, &request, &response, [&](grpc::Status status) { done.set_value(status); });
+    stub.UnaryCall(&context, path, {}, &request, &response,
+                   [&](grpc::Status status) { done.set_value(status); });
     return done.get_future().get();
   }
 
@@ -318,7 +319,8 @@ TEST_F(GrpcServerTest, unix_sockets_serve_and_are_removed) {
   EXPECT_TRUE(probe("unix:" + path).ok());
   GrpcOptions same;
   same.listen = {"unix:" + path};
-  EXPECT_THAT(std::string(GrpcServer::start(same, services_).status().message()), HasSubstr("another server"));
+  EXPECT_THAT(std::string(GrpcServer::start(same, services_).status().message()),
+              HasSubstr("another server"));
   server_.reset();
   EXPECT_NE(access(path.c_str(), F_OK), 0);
 }
@@ -418,7 +420,8 @@ TEST_F(GrpcServerTest, reflection_lists_services_and_hands_out_their_files) {
       queue.Next(&tag, &ok);
       return ok;
     };
-    const auto stream = stub.PrepareCall(&context, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &queue);
+    const auto stream =
+        stub.PrepareCall(&context, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &queue);
     stream->StartCall(nullptr);
     EXPECT_TRUE(next());
     stream->Write(request, nullptr);

@@ -3,24 +3,23 @@
  * C++ authors use <extproc/plugin.hpp>, which is compiled into the plugin and speaks this contract for them.
  *
  * Conventions
- *  1. A module exports one function, extproc_plugin_entry_v1, that returns a static descriptor. All services of
- *     the host come as tables of functions, so a module has no undefined host symbols.
- *  2. Every table and every struct that may grow begins with its own size in bytes. Fields are only appended. A
- *     reader looks at a field only if EXTPROC_HAS says that it is there, and calls a function pointer only if it
- *     is not null. Nothing is ever reordered, resized or reused.
+ *  1. A module exports one function, extproc_plugin_entry_v1, that returns a static descriptor. All services
+ * of the host come as tables of functions, so a module has no undefined host symbols.
+ *  2. Every table and every struct that may grow begins with its own size in bytes. Fields are only appended.
+ * A reader looks at a field only if EXTPROC_HAS says that it is there, and calls a function pointer only if
+ * it is not null. Nothing is ever reordered, resized or reused.
  *  3. Optional areas are extensions, fetched by name and revision: get_extension(host, "extproc.config/1").
- *  4. Strings are bytes with a length, not ended by NUL. What the host hands out is borrowed for the time stated.
- *     What a plugin hands in is copied before the call returns. Nothing is freed across the boundary.
+ *  4. Strings are bytes with a length, not ended by NUL. What the host hands out is borrowed for the time
+ * stated. What a plugin hands in is copied before the call returns. Nothing is freed across the boundary.
  *  5. No exception and no longjmp crosses the boundary, in either direction.
  *  6. Every function carries one tag:
  *       [load]       one thread, while plugins are created or destroyed, never together with traffic on the
  *                    same instance;
- *       [stream]     any thread of the host, but never two at once for the same stream; only inside a callback
- *                    that got the extproc_call;
- *       [any-thread] any thread, at any time between create and the return of destroy.
- *     An instance serves all streams: what it keeps is read by many threads at once.
- *  7. Numbers with names are uint32_t. A plugin ignores numbers from the host that it does not know; a number from
- *     a plugin that the host does not know is a failure of that plugin.
+ *       [stream]     any thread of the host, but never two at once for the same stream; only inside a
+ * callback that got the extproc_call; [any-thread] any thread, at any time between create and the return of
+ * destroy. An instance serves all streams: what it keeps is read by many threads at once.
+ *  7. Numbers with names are uint32_t. A plugin ignores numbers from the host that it does not know; a number
+ * from a plugin that the host does not know is a failure of that plugin.
  */
 #ifndef EXTPROC_ABI_H_
 #define EXTPROC_ABI_H_
@@ -39,7 +38,8 @@ extern "C" {
 #define EXTPROC_HAS(object, type, field) \
   ((object)->struct_size >= offsetof(type, field) + sizeof((object)->field))
 
-/* ---- Words ------------------------------------------------------------------------------------------------- */
+/* ---- Words
+ * ------------------------------------------------------------------------------------------------- */
 
 typedef struct extproc_str {
   const char* data; /* may be null when size is 0 */
@@ -54,8 +54,9 @@ typedef struct extproc_header {
 /* What a host call answers. Anything but EXTPROC_OK means that nothing was changed; last_error() says why. */
 typedef uint32_t extproc_status;
 #define EXTPROC_OK 0u
-#define EXTPROC_NOT_FOUND 1u   /* no such header, key, attribute; or that map has not come (yet) */
-#define EXTPROC_INVALID 2u     /* malformed: bytes not allowed in a name or value, null where none may be, bad number */
+#define EXTPROC_NOT_FOUND 1u /* no such header, key, attribute; or that map has not come (yet) */
+#define EXTPROC_INVALID \
+  2u /* malformed: bytes not allowed in a name or value, null where none may be, bad number */
 #define EXTPROC_FORBIDDEN 3u   /* the data plane, or the operator's mutation rules, would refuse it */
 #define EXTPROC_TOO_LATE 4u    /* the phase in which this could be changed is over */
 #define EXTPROC_LIMIT 5u       /* over a limit: entries, bytes */
@@ -68,7 +69,8 @@ typedef uint32_t extproc_status;
 #define EXTPROC_RESPONSE_HEADERS 3u
 #define EXTPROC_RESPONSE_BODY 4u
 #define EXTPROC_RESPONSE_TRAILERS 5u
-#define EXTPROC_LOCAL_REPLY 6u /* on_local_reply; as a map: the headers of the immediate response */
+#define EXTPROC_LOCAL_REPLY \
+  6u /* on_local_reply; as a map: the immediate response's headers, and :status to read */
 #define EXTPROC_PHASE_COUNT 7u
 #define EXTPROC_PHASE_BIT(phase) (1u << (phase))
 
@@ -103,26 +105,28 @@ typedef uint32_t extproc_action;
 
 /* Why a stream ended. */
 #define EXTPROC_END_COMPLETED 0u /* the data plane closed it, or nothing more was to come */
-#define EXTPROC_END_CANCELLED 1u /* reset by the data plane: Envoy does so with most streams, it is no error */
-#define EXTPROC_END_REPLIED 2u   /* an immediate response was sent */
-#define EXTPROC_END_FAILED 3u    /* a plugin failed and its policy ended the stream */
-#define EXTPROC_END_PROTOCOL 4u  /* the data plane broke the protocol */
-#define EXTPROC_END_SHUTDOWN 5u  /* the server's drain deadline passed */
+#define EXTPROC_END_CANCELLED \
+  1u                            /* reset by the data plane: Envoy does so with most streams, it is no error */
+#define EXTPROC_END_REPLIED 2u  /* an immediate response was sent */
+#define EXTPROC_END_FAILED 3u   /* a plugin failed and its policy ended the stream */
+#define EXTPROC_END_PROTOCOL 4u /* the data plane broke the protocol */
+#define EXTPROC_END_SHUTDOWN 5u /* the server's drain deadline passed */
 
 typedef struct extproc_host extproc_host;
 typedef struct extproc_call extproc_call; /* host: one callback in flight; dead when the callback returns */
 
-/* ---- Facts and replies --------------------------------------------------------------------------------------- */
+/* ---- Facts and replies
+ * --------------------------------------------------------------------------------------- */
 
 /* What is known of a stream when a plugin first meets it. Valid until stream_end returns. */
 typedef struct extproc_stream_facts {
   uint32_t struct_size;
-  uint32_t observability;      /* 1: replies and mutations act only inside the chain */
-  uint64_t id;                 /* unique in this process; also in the log lines of the stream */
-  extproc_str peer;            /* address of the data plane, as gRPC writes it */
-  extproc_str chain;           /* name of the chain that runs */
-  uint32_t request_body_mode;  /* EXTPROC_BODY_* */
-  uint32_t response_body_mode; /* EXTPROC_BODY_* */
+  uint32_t observability;         /* 1: replies and mutations act only inside the chain */
+  uint64_t id;                    /* unique in this process; also in the log lines of the stream */
+  extproc_str peer;               /* address of the data plane, as gRPC writes it */
+  extproc_str chain;              /* name of the chain that runs */
+  uint32_t request_body_mode;     /* EXTPROC_BODY_* */
+  uint32_t response_body_mode;    /* EXTPROC_BODY_* */
   const extproc_header* metadata; /* gRPC initial metadata of the Process call, names in lower case */
   size_t metadata_count;
 } extproc_stream_facts;
@@ -142,14 +146,16 @@ typedef struct extproc_reply {
 /* How a stream ended. */
 typedef struct extproc_stream_end {
   uint32_t struct_size;
-  uint32_t reason;             /* EXTPROC_END_* */
-  uint32_t grpc_status;        /* the gRPC status that the stream ended with; CANCELLED is 1 */
-  uint32_t response_status;    /* HTTP status of the response (of the local reply, if one was sent); 0 if unknown */
-  uint64_t duration_ns;        /* from the first message to the end of the stream */
+  uint32_t reason;      /* EXTPROC_END_* */
+  uint32_t grpc_status; /* the gRPC status that the stream ended with; CANCELLED is 1 */
+  uint32_t
+      response_status;  /* HTTP status of the response (of the local reply, if one was sent); 0 if unknown */
+  uint64_t duration_ns; /* from the first message to the end of the stream */
   uint64_t plugin_duration_ns; /* spent inside this plugin's callbacks */
 } extproc_stream_end;
 
-/* ---- The host's core table ----------------------------------------------------------------------------------- */
+/* ---- The host's core table
+ * ----------------------------------------------------------------------------------- */
 
 /* Given to create. It outlives the instance. */
 struct extproc_host {
@@ -176,8 +182,8 @@ struct extproc_host {
   /* [stream] The facts of the stream, as stream_begin got them. */
   const extproc_stream_facts* (*facts)(extproc_call* call);
 
-  /* [stream] All entries of a header map, in order. Valid until the next edit of that map or the end of the callback.
-   * EXTPROC_NOT_FOUND: that map has not come on this stream. */
+  /* [stream] All entries of a header map, in order. Valid until the next edit of that map or the end of the
+   * callback. EXTPROC_NOT_FOUND: that map has not come on this stream. */
   extproc_status (*headers)(extproc_call* call, uint32_t map, const extproc_header** entries, size_t* count);
   /* [stream] The first value of a header; names are matched without regard to ASCII case. */
   extproc_status (*header_get)(extproc_call* call, uint32_t map, extproc_str name, extproc_str* value);
@@ -185,30 +191,33 @@ struct extproc_host {
   extproc_status (*header_set)(extproc_call* call, uint32_t map, extproc_str name, extproc_str value);
   /* [stream] Adds one more value. Not for pseudo-headers. Only the map of the current phase. */
   extproc_status (*header_add)(extproc_call* call, uint32_t map, extproc_str name, extproc_str value);
-  /* [stream] Removes all values. EXTPROC_OK also where there was none: the data plane may have withheld it. */
+  /* [stream] Removes all values. EXTPROC_OK also where there was none: the data plane may have withheld it.
+   */
   extproc_status (*header_remove)(extproc_call* call, uint32_t map, extproc_str name);
 
   /* [stream] The body piece of the current body phase, as slices. Valid until the end of the callback. */
   extproc_status (*body)(extproc_call* call, const extproc_str** slices, size_t* count);
-  /* [stream] In a headers phase: sends this body instead of the original one (CONTINUE_AND_REPLACE). Nothing more of
-   * this direction comes to any plugin. EXTPROC_UNSUPPORTED where the data plane cannot: gRPC body mode. */
+  /* [stream] In a headers phase: sends this body instead of the original one (CONTINUE_AND_REPLACE). Nothing
+   * more of this direction comes to any plugin. EXTPROC_UNSUPPORTED where the data plane cannot: gRPC body
+   * mode. */
   extproc_status (*replace_body)(extproc_call* call, extproc_str body);
 
-  /* [stream] Prepares the immediate response that EXTPROC_REPLY sends. EXTPROC_TOO_LATE once response headers are on
-   * their way to the client. */
+  /* [stream] Prepares the immediate response that EXTPROC_REPLY sends. EXTPROC_TOO_LATE once response headers
+   * are on their way to the client. */
   extproc_status (*reply)(extproc_call* call, const extproc_reply* reply);
-  /* [stream] Prepares the error that EXTPROC_FAIL returns: a gRPC status code (1 to 16; else UNKNOWN) and a text for
-   * the operator, cut at 1 KiB. */
+  /* [stream] Prepares the error that EXTPROC_FAIL returns: a gRPC status code (1 to 16; else UNKNOWN) and a
+   * text for the operator, cut at 1 KiB. */
   void (*fail)(extproc_call* call, uint32_t grpc_status, extproc_str text);
-  /* [stream] Asks the data plane to choose the route anew. Request headers phase only; it acts only together with a
-   * header change in the same reply (Envoy ignores it otherwise). */
+  /* [stream] Asks the data plane to choose the route anew. Request headers phase only; it acts only together
+   * with a header change in the same reply (Envoy ignores it otherwise). */
   extproc_status (*clear_route_cache)(extproc_call* call);
 };
 
-/* ---- Extensions ------------------------------------------------------------------------------------------------ */
+/* ---- Extensions
+ * ------------------------------------------------------------------------------------------------ */
 
-/* Typed configuration: [plugin.config] of the file. Nodes live until create returns. Keys that create never asked for
- * are reported as unknown, with their place in the file. */
+/* Typed configuration: [plugin.config] of the file. Nodes live until create returns. Keys that create never
+ * asked for are reported as unknown, with their place in the file. */
 #define EXTPROC_CONFIG_1 "extproc.config/1"
 typedef struct extproc_config_node extproc_config_node;
 #define EXTPROC_CONFIG_BOOL 0u
@@ -235,24 +244,27 @@ typedef struct extproc_config_api {
   extproc_status (*get_integer)(const extproc_config_node* node, int64_t* value);
   extproc_status (*get_float)(const extproc_config_node* node, double* value);
   extproc_status (*get_string)(const extproc_config_node* node, extproc_str* value);
-  /* [load] Reports an error at a node: the text is shown with file, line and column, and create counts as failed. */
+  /* [load] Reports an error at a node: the text is shown with file, line and column, and create counts as
+   * failed. */
   void (*error)(const extproc_host* host, const extproc_config_node* node, extproc_str text);
   /* [load] The whole table as JSON; counts every key as read. */
   extproc_str (*json)(const extproc_host* host);
 } extproc_config_api;
 
-/* Metrics, made in create and exported as extproc_plugin_<id>_<name> with the label plugin="<configured name>". */
+/* Metrics, made in create and exported as extproc_plugin_<id>_<name> with the label plugin="<configured
+ * name>". */
 #define EXTPROC_METRICS_1 "extproc.metrics/1"
 typedef struct extproc_metric extproc_metric; /* lives as long as the instance */
 typedef struct extproc_metrics_api {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [load] A metric, or null: bad name, or the name taken by another kind (create_error was told). The same name and
-   * labels give the same metric. Labels are fixed pairs; `bounds` are upper bounds in rising order, in base units. */
-  extproc_metric* (*counter)(const extproc_host* host, extproc_str name, extproc_str help, const extproc_header* labels,
-                             size_t label_count);
-  extproc_metric* (*gauge)(const extproc_host* host, extproc_str name, extproc_str help, const extproc_header* labels,
-                           size_t label_count);
+  /* [load] A metric, or null: bad name, or the name taken by another kind (create_error was told). The same
+   * name and labels give the same metric. Labels are fixed pairs; `bounds` are upper bounds in rising order,
+   * in base units. */
+  extproc_metric* (*counter)(const extproc_host* host, extproc_str name, extproc_str help,
+                             const extproc_header* labels, size_t label_count);
+  extproc_metric* (*gauge)(const extproc_host* host, extproc_str name, extproc_str help,
+                           const extproc_header* labels, size_t label_count);
   extproc_metric* (*histogram)(const extproc_host* host, extproc_str name, extproc_str help,
                                const extproc_header* labels, size_t label_count, const double* bounds,
                                size_t bound_count);
@@ -269,19 +281,23 @@ typedef struct extproc_metrics_api {
 typedef struct extproc_metadata_api {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [stream] An attribute that the data plane was configured to send ("request.path", "xds.route_name"), as text:
-   * true/false, numbers in their shortest form, lists and structs as JSON. Valid until the end of the callback. */
+  /* [stream] An attribute that the data plane was configured to send ("request.path", "xds.route_name"), as
+   * text: true/false, numbers in their shortest form, lists and structs as JSON. Valid until the end of the
+   * callback. */
   extproc_status (*attribute)(extproc_call* call, extproc_str name, extproc_str* value);
-  /* [stream] One key of a namespace of the request's dynamic metadata, as text. Valid until the end of the callback. */
+  /* [stream] One key of a namespace of the request's dynamic metadata, as text. Valid until the end of the
+   * callback. */
   extproc_status (*metadata)(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str* value);
-  /* [stream] Sets dynamic metadata, sent with the reply of this phase; a later plugin wins per key. The data plane
-   * drops namespaces that it was not told to receive. Text must be UTF-8. */
-  extproc_status (*set_string)(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str value);
+  /* [stream] Sets dynamic metadata, sent with the reply of this phase; a later plugin wins per key. The data
+   * plane drops namespaces that it was not told to receive. Text must be UTF-8. */
+  extproc_status (*set_string)(extproc_call* call, extproc_str name_space, extproc_str key,
+                               extproc_str value);
   extproc_status (*set_number)(extproc_call* call, extproc_str name_space, extproc_str key, double value);
   extproc_status (*set_bool)(extproc_call* call, extproc_str name_space, extproc_str key, uint32_t value);
 } extproc_metadata_api;
 
-/* A store of bytes per stream, shared by its plugins. It lives as long as the stream; a failed callback's writes stay. */
+/* A store of bytes per stream, shared by its plugins. It lives as long as the stream; a failed callback's
+ * writes stay. */
 #define EXTPROC_STORE_1 "extproc.store/1"
 typedef struct extproc_store_api {
   uint32_t struct_size;
@@ -294,7 +310,8 @@ typedef struct extproc_store_api {
   extproc_status (*remove)(extproc_call* call, extproc_str key);
 } extproc_store_api;
 
-/* ---- The plugin's descriptor ------------------------------------------------------------------------------------ */
+/* ---- The plugin's descriptor
+ * ------------------------------------------------------------------------------------ */
 
 /* Static storage in the module; the host never writes to it. */
 typedef struct extproc_plugin {
@@ -302,33 +319,36 @@ typedef struct extproc_plugin {
   uint16_t abi_major; /* EXTPROC_ABI_MAJOR */
   uint16_t abi_minor; /* the lowest host that will do */
 
-  const char* id;                          /* "example.tenant-header": lower case, digits, '-', '_', parts by '.' */
-  const char* version;                     /* of the plugin */
-  const char* build_info;                  /* compiler, SDK version; for messages; may be null */
-  const char* const* required_extensions;  /* ended by null; may be null */
+  const char* id;         /* "example.tenant-header": lower case, digits, '-', '_', parts by '.' */
+  const char* version;    /* of the plugin */
+  const char* build_info; /* compiler, SDK version; for messages; may be null */
+  const char* const* required_extensions; /* ended by null; may be null */
 
-  uint32_t phases;               /* EXTPROC_PHASE_BIT of every phase that on_phase wants; EXTPROC_LOCAL_REPLY too */
+  uint32_t phases; /* EXTPROC_PHASE_BIT of every phase that on_phase wants; EXTPROC_LOCAL_REPLY too */
   uint32_t request_body_access;  /* EXTPROC_ACCESS_*; must fit the phases */
   uint32_t response_body_access; /* EXTPROC_ACCESS_* */
-  uint32_t stream_state_size;    /* bytes of per-stream memory that the host provides, at most 64 KiB; 0 for none */
-  uint32_t stream_state_align;   /* power of two, at most 64; 0 counts as 1 */
+  uint32_t
+      stream_state_size; /* bytes of per-stream memory that the host provides, at most 64 KiB; 0 for none */
+  uint32_t stream_state_align; /* power of two, at most 64; 0 counts as 1 */
   uint32_t reserved;
 
-  /* [load] Makes an instance of one [[plugin]] entry. EXTPROC_OK and *instance, or anything else after create_error or
-   * the config extension's error. Required. */
+  /* [load] Makes an instance of one [[plugin]] entry. EXTPROC_OK and *instance, or anything else after
+   * create_error or the config extension's error. Required. */
   extproc_status (*create)(const extproc_host* host, void** instance);
-  /* [load] After the last stream_end, on a thread of its own; all threads of the plugin have ended when it returns.
-   * Required. */
+  /* [load] After the last stream_end, on a thread of its own; all threads of the plugin have ended when it
+   * returns. Required. */
   void (*destroy)(void* instance);
 
-  /* [stream] Just before the plugin's first on_phase on a stream: `state` is uninitialised memory as asked for above
-   * (null if 0). Returns EXTPROC_CONTINUE or EXTPROC_FAIL; after a failure the plugin has not begun. May be null. */
-  extproc_action (*stream_begin)(void* instance, void* state, extproc_call* call, const extproc_stream_facts* facts);
-  /* [stream] One phase; EXTPROC_LOCAL_REPLY is asked of plugins that had begun when another one replied, in reverse
-   * order; its answer may be EXTPROC_CONTINUE or EXTPROC_FAIL. Required. */
+  /* [stream] Just before the plugin's first on_phase on a stream: `state` is uninitialised memory as asked
+   * for above (null if 0). Returns EXTPROC_CONTINUE or EXTPROC_FAIL; after a failure the plugin has not
+   * begun. May be null. */
+  extproc_action (*stream_begin)(void* instance, void* state, extproc_call* call,
+                                 const extproc_stream_facts* facts);
+  /* [stream] One phase; EXTPROC_LOCAL_REPLY is asked of plugins that had begun when another one replied, in
+   * reverse order; its answer may be EXTPROC_CONTINUE or EXTPROC_FAIL. Required. */
   extproc_action (*on_phase)(void* instance, void* state, extproc_call* call, uint32_t phase, uint32_t flags);
-  /* [stream] Once, last, if stream_begin succeeded. Headers can still be read through `call`, no longer changed. May
-   * be null. */
+  /* [stream] Once, last, if stream_begin succeeded. Headers can still be read through `call`, no longer
+   * changed. May be null. */
   void (*stream_end)(void* instance, void* state, extproc_call* call, const extproc_stream_end* end);
 } extproc_plugin;
 

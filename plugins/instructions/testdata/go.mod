@@ -1,0 +1,3 @@
+module extprocd/plugins/instructions/testdata
+
+go 1.21

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <cstdint>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <extproc/metrics.hpp>
+#include <extproc/status.hpp>
+
+namespace extproc {
+inline namespace v1 {
+
+enum class LogLevel : std::uint32_t {
+  kTrace = EXTPROC_LOG_TRACE,
+  kDebug = EXTPROC_LOG_DEBUG,
+  kInfo = EXTPROC_LOG_INFO,
+  kWarn = EXTPROC_LOG_WARN,
+  kError = EXTPROC_LOG_ERROR,
+};
+
+/// The server, as one plugin sees it: log, metrics, names. The reference that the plugin's constructor gets
+/// is valid as long as the plugin. All functions but those that make metrics are [any-thread].
+///
+/// All that it uses has been in the contract since 1.0. A later function of a table is called only after
+/// EXTPROC_HAS(table, type, function) and a look that the pointer is not null:
+///
+///     const extproc_host* table = host.table();
+///     if (EXTPROC_HAS(table, extproc_host, new_function) && table->new_function != nullptr) ...
+class Host {
+ public:
+  /// Made by the SDK; `table` outlives the object.
+  explicit Host(const extproc_host* table) noexcept
+      : table_(table),
+        metrics_(static_cast<const extproc_metrics_api*>(table->get_extension(table, EXTPROC_METRICS_1))),
+        metadata_(static_cast<const extproc_metadata_api*>(table->get_extension(table, EXTPROC_METADATA_1))),
+        store_(static_cast<const extproc_store_api*>(table->get_extension(table, EXTPROC_STORE_1))) {}
+
+  /// The configured name of this plugin: the `name` of its [[plugin]] entry. Valid as long as the plugin.
+  std::string_view name() const noexcept { return detail::from_abi(table_->plugin_name); }
+  /// The version of the server. Valid as long as the plugin.
+  std::string_view version() const noexcept { return detail::from_abi(table_->version); }
+
+  /// Is a message of this level written at all?
+  bool log_enabled(LogLevel level) const noexcept {
+    return table_->log_enabled(table_, static_cast<std::uint32_t>(level)) != 0;
+  }
+
+  /// Writes one line to the server's log under the plugin's name. The parts are streamed one after another,
+  /// and only if the level is written: host.warn("limit is ", limit, " bytes").
+  template <typename... Parts>
+  void log(LogLevel level, const Parts&... parts) const {
+    if (!log_enabled(level)) return;
+    std::ostringstream text;
+    (text << ... << parts);
+    const std::string line = text.str();
+    table_->log(table_, static_cast<std::uint32_t>(level), detail::to_abi(line));
+  }
+  template <typename... Parts>
+  void trace(const Parts&... parts) const {
+    log(LogLevel::kTrace, parts...);
+  }
+  template <typename... Parts>
+  void debug(const Parts&... parts) const {
+    log(LogLevel::kDebug, parts...);
+  }
+  template <typename... Parts>
+  void info(const Parts&... parts) const {
+    log(LogLevel::kInfo, parts...);
+  }
+  template <typename... Parts>
+  void warn(const Parts&... parts) const {
+    log(LogLevel::kWarn, parts...);
+  }
+  template <typename... Parts>
+  void error(const Parts&... parts) const {
+    log(LogLevel::kError, parts...);
+  }
+
+  /// Makes a metric. [load]: only in the plugin's constructor. It is exported as extproc_plugin_<id>_<name>;
+  /// a counter's name ends in _total, a unit is a base unit (_seconds, _bytes). The same name and labels give
+  /// the same metric. A bad name, or one taken by another kind, makes loading fail with the host's text.
+  Counter counter(std::string_view name, std::string_view help, const Labels& labels = {}) {
+    return make<Counter>(labels, [&](const extproc_header* pairs) {
+      return metrics_->counter(table_, detail::to_abi(name), detail::to_abi(help), pairs, labels.size());
+    });
+  }
+  Gauge gauge(std::string_view name, std::string_view help, const Labels& labels = {}) {
+    return make<Gauge>(labels, [&](const extproc_header* pairs) {
+      return metrics_->gauge(table_, detail::to_abi(name), detail::to_abi(help), pairs, labels.size());
+    });
+  }
+  /// `bounds` are upper bounds in rising order, without infinity.
+  Histogram histogram(std::string_view name, std::string_view help, const std::vector<double>& bounds,
+                      const Labels& labels = {}) {
+    return make<Histogram>(labels, [&](const extproc_header* pairs) {
+      return metrics_->histogram(table_, detail::to_abi(name), detail::to_abi(help), pairs, labels.size(),
+                                 bounds.data(), bounds.size());
+    });
+  }
+
+  /// The tables of the C contract, for what this layer does not offer. An extension that the host lacks is
+  /// null.
+  const extproc_host* table() const noexcept { return table_; }
+  const extproc_metadata_api* metadata_table() const noexcept { return metadata_; }
+  const extproc_store_api* store_table() const noexcept { return store_; }
+
+  /// Could a metric not be made? Asked by the SDK after the plugin's constructor.
+  bool metric_failed() const noexcept { return metric_failed_; }
+
+ private:
+  template <typename Metric, typename Maker>
+  Metric make(const Labels& labels, Maker maker) {
+    if (metrics_ == nullptr) return {};
+    std::vector<extproc_header> pairs;
+    pairs.reserve(labels.size());
+    for (const auto& [name, value] : labels) pairs.push_back({detail::to_abi(name), detail::to_abi(value)});
+    extproc_metric* metric = maker(pairs.data());
+    metric_failed_ = metric_failed_ || metric == nullptr;
+    return {metrics_, metric};
+  }
+
+  const extproc_host* table_;
+  const extproc_metrics_api* metrics_;
+  const extproc_metadata_api* metadata_;
+  const extproc_store_api* store_;
+  bool metric_failed_ = false;
+};
+
+}  // namespace v1
+}  // namespace extproc

@@ -1,0 +1,220 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+#include <extproc/action.hpp>
+#include <extproc/body.hpp>
+#include <extproc/facts.hpp>
+#include <extproc/headers.hpp>
+#include <extproc/host.hpp>
+#include <extproc/store.hpp>
+
+namespace extproc {
+inline namespace v1 {
+
+/// Base of a plugin: one object per [[plugin]] entry, shared by all streams.
+///
+/// A plugin class has a constructor (const extproc::Config&, extproc::Host&) and a nested struct Stream that
+/// derives from extproc::Stream<itself>. It is created and destroyed by one thread, never together with
+/// traffic; in between its streams use it from many threads at once: what changes after construction needs a
+/// std::atomic or a mutex. An exception from the constructor makes loading fail with its text. The destructor
+/// runs after the last stream has ended; threads that the plugin started must be joined when it returns.
+class Plugin {
+ public:
+  Plugin(const Plugin&) = delete;
+  Plugin& operator=(const Plugin&) = delete;
+
+ protected:
+  Plugin() = default;
+  ~Plugin() = default;
+};
+
+/// The immediate response that another plugin of the chain decided on, before it is sent.
+class LocalReply {
+ public:
+  /// Made by the SDK.
+  LocalReply(const extproc_host* host, extproc_call* call) noexcept
+      : headers_(host, call, EXTPROC_LOCAL_REPLY) {}
+
+  /// The response's headers, which can be edited. Valid during the callback.
+  HeaderMap& headers() noexcept { return headers_; }
+
+  /// The response's HTTP status; 0 if the host does not say.
+  std::uint32_t status() const noexcept {
+    std::uint32_t number = 0;
+    for (const char digit : headers_.first(":status").value_or("")) {
+      if (digit < '0' || digit > '9' || number > 99) return 0;
+      number = number * 10 + static_cast<std::uint32_t>(digit - '0');
+    }
+    return number;
+  }
+
+ private:
+  HeaderMap headers_;
+};
+
+namespace detail {
+struct StreamAccess;
+
+/// What a Stream is made of; passed through inherited constructors.
+template <typename P>
+struct StreamOrigin {
+  P* plugin;
+  const Host* host;
+  extproc_call* call;
+  const extproc_stream_facts* facts;
+};
+}  // namespace detail
+
+/// Base of P::Stream: one object per HTTP request and its response, made just before the plugin's first
+/// callback on that stream and destroyed after on_end. `P` is the plugin class.
+///
+/// Override what you need; a phase that is not overridden never reaches the plugin. Callbacks of one stream
+/// never run at the same time, but may run on different threads. An exception that leaves one makes the
+/// plugin fail: extproc::Error with its code, all others with GrpcCode::kUnknown; what the callback had
+/// changed is undone. Keep callbacks short and never block in them: the data plane waits, by default for 200
+/// ms.
+///
+/// The functions that are not callbacks may be called only inside callbacks (and in the constructor). Those
+/// whose twin begins with try_ throw Refused.
+template <typename P>
+class Stream {
+ public:
+  using Origin = detail::StreamOrigin<P>;
+
+  /// Inherit it: `using extproc::Stream<MyPlugin>::Stream;`. An exception from a constructor makes the plugin
+  /// fail; on_end is not called then.
+  explicit Stream(const Origin& origin) noexcept
+      : plugin_(origin.plugin), host_(origin.host), call_(origin.call), facts_(origin.facts) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  virtual ~Stream() = default;
+
+  /// `end`: no body follows.
+  virtual Action on_request_headers(HeaderMap& headers, EndOfStream end) {
+    static_cast<void>(headers), static_cast<void>(end);
+    return proceed();
+  }
+  /// One piece of the body, read-only. `end`: the last one, and no trailers follow.
+  virtual Action on_request_body(const Body& body, EndOfStream end) {
+    static_cast<void>(body), static_cast<void>(end);
+    return proceed();
+  }
+  virtual Action on_request_trailers(HeaderMap& trailers) {
+    static_cast<void>(trailers);
+    return proceed();
+  }
+  /// The status is the header ":status".
+  virtual Action on_response_headers(HeaderMap& headers, EndOfStream end) {
+    static_cast<void>(headers), static_cast<void>(end);
+    return proceed();
+  }
+  virtual Action on_response_body(const Body& body, EndOfStream end) {
+    static_cast<void>(body), static_cast<void>(end);
+    return proceed();
+  }
+  virtual Action on_response_trailers(HeaderMap& trailers) {
+    static_cast<void>(trailers);
+    return proceed();
+  }
+  /// Another plugin replied, this one had begun: its headers can still be changed. The response phases never
+  /// come.
+  virtual void on_local_reply(LocalReply& reply) { static_cast<void>(reply); }
+  /// Once, last. Headers can be read, nothing can be changed. Exceptions are logged.
+  virtual void on_end(const StreamEnd& end) { static_cast<void>(end); }
+
+ protected:
+  /// The plugin object, shared with all other streams.
+  P& plugin() const noexcept { return *plugin_; }
+  const Host& host() const noexcept { return *host_; }
+  StreamFacts facts() const noexcept { return StreamFacts(facts_); }
+
+  /// The header maps of this stream, to read. One that has not come (yet) looks empty.
+  Headers request_headers() const noexcept { return map(EXTPROC_REQUEST_HEADERS); }
+  Headers request_trailers() const noexcept { return map(EXTPROC_REQUEST_TRAILERS); }
+  Headers response_headers() const noexcept { return map(EXTPROC_RESPONSE_HEADERS); }
+  Headers response_trailers() const noexcept { return map(EXTPROC_RESPONSE_TRAILERS); }
+
+  /// An attribute that the data plane was configured to send ("xds.route_name"), as text: true or false,
+  /// numbers in their shortest form, lists and structs as JSON. Valid until the end of the callback.
+  std::optional<std::string_view> attribute(std::string_view name) const noexcept {
+    const extproc_metadata_api* api = host_->metadata_table();
+    extproc_str value{};
+    if (api == nullptr || api->attribute(call_, detail::to_abi(name), &value) != EXTPROC_OK)
+      return std::nullopt;
+    return detail::from_abi(value);
+  }
+
+  /// One key of the request's dynamic metadata, as text. Valid until the end of the callback.
+  std::optional<std::string_view> metadata(std::string_view name_space, std::string_view key) const noexcept {
+    const extproc_metadata_api* api = host_->metadata_table();
+    extproc_str value{};
+    if (api == nullptr) return std::nullopt;
+    if (api->metadata(call_, detail::to_abi(name_space), detail::to_abi(key), &value) != EXTPROC_OK) {
+      return std::nullopt;
+    }
+    return detail::from_abi(value);
+  }
+
+  /// Sets dynamic metadata, sent with the reply of this phase: a bool, a number, or text in UTF-8. A later
+  /// plugin wins per key. The data plane drops namespaces that it was not configured to receive.
+  template <typename Value>
+  void set_dynamic_metadata(std::string_view name_space, std::string_view key, const Value& value) {
+    check("set dynamic metadata", try_set_dynamic_metadata(name_space, key, value));
+  }
+  template <typename Value>
+  Status try_set_dynamic_metadata(std::string_view name_space, std::string_view key,
+                                  const Value& value) noexcept {
+    const extproc_metadata_api* api = host_->metadata_table();
+    if (api == nullptr) return Status::kUnsupported;
+    const extproc_str where = detail::to_abi(name_space);
+    if constexpr (std::is_same_v<Value, bool>) {
+      return detail::to_status(api->set_bool(call_, where, detail::to_abi(key), value ? 1 : 0));
+    } else if constexpr (std::is_arithmetic_v<Value>) {
+      return detail::to_status(
+          api->set_number(call_, where, detail::to_abi(key), static_cast<double>(value)));
+    } else {
+      return detail::to_status(
+          api->set_string(call_, where, detail::to_abi(key), detail::to_abi(std::string_view(value))));
+    }
+  }
+
+  /// The store that the plugins of this stream share.
+  Store store() const noexcept { return Store(*host_, call_); }
+
+  /// In a headers phase: sends this body instead of the original one; nothing more of this direction comes to
+  /// any plugin. kUnsupported where the data plane cannot (gRPC body mode).
+  void replace_body(std::string_view body) { check("replace the body", try_replace_body(body)); }
+  Status try_replace_body(std::string_view body) noexcept {
+    return detail::to_status(host_->table()->replace_body(call_, detail::to_abi(body)));
+  }
+
+  /// In on_request_headers: asks the data plane to choose the route anew, for the headers as they are after
+  /// this phase. Envoy heeds it only together with a header change.
+  void clear_route_cache() { check("clear the route cache", try_clear_route_cache()); }
+  Status try_clear_route_cache() noexcept {
+    return detail::to_status(host_->table()->clear_route_cache(call_));
+  }
+
+  /// Why the last host call of this callback was refused. Valid until the next host call.
+  std::string_view last_error() const noexcept { return detail::from_abi(host_->table()->last_error(call_)); }
+
+ private:
+  friend struct detail::StreamAccess;
+
+  Headers map(std::uint32_t id) const noexcept { return Headers(host_->table(), call_, id); }
+  void check(std::string_view what, Status status) const {
+    if (status != Status::kOk) detail::check(status, what, host_->table(), call_);
+  }
+
+  P* plugin_;
+  const Host* host_;
+  extproc_call* call_;
+  const extproc_stream_facts* facts_;
+};
+
+}  // namespace v1
+}  // namespace extproc

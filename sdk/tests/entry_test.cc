@@ -1,0 +1,258 @@
+// From a plugin class to the C contract: the descriptor that is derived from it, and the barrier at which
+// exceptions become errors.
+
+#include <array>
+#include <new>
+#include <stdexcept>
+
+#include "sdk/tests/fake_host.h"
+#include <extproc/plugin.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace {
+
+using extproc::detail::describe;
+using extproc_test::Driver;
+using extproc_test::FakeHost;
+using extproc_test::Table;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+// ---- Descriptors ----
+
+class Nothing : public extproc::Plugin {
+ public:
+  Nothing(const extproc::Config&, extproc::Host&) {}
+  struct Stream : extproc::Stream<Nothing> {
+    using extproc::Stream<Nothing>::Stream;
+  };
+};
+
+class Everything : public extproc::Plugin {
+ public:
+  Everything(const extproc::Config&, extproc::Host&) {}
+  struct Stream : extproc::Stream<Everything> {
+    using extproc::Stream<Everything>::Stream;
+    using A = extproc::Action;
+    A on_request_headers(extproc::HeaderMap&, extproc::EndOfStream) override { return extproc::proceed(); }
+    A on_request_body(const extproc::Body&, extproc::EndOfStream) override { return extproc::proceed(); }
+    A on_request_trailers(extproc::HeaderMap&) override { return extproc::proceed(); }
+    A on_response_headers(extproc::HeaderMap&, extproc::EndOfStream) override { return extproc::proceed(); }
+    A on_response_body(const extproc::Body&, extproc::EndOfStream) override { return extproc::proceed(); }
+    A on_response_trailers(extproc::HeaderMap&) override { return extproc::proceed(); }
+    void on_local_reply(extproc::LocalReply&) override {}
+  };
+};
+
+/// Overrides in a base class of the Stream count too.
+class Inherited : public extproc::Plugin {
+ public:
+  Inherited(const extproc::Config&, extproc::Host&) {}
+  struct Common : extproc::Stream<Inherited> {
+    using extproc::Stream<Inherited>::Stream;
+    extproc::Action on_response_body(const extproc::Body&, extproc::EndOfStream) override {
+      return extproc::proceed();
+    }
+  };
+  struct Stream : Common {
+    using Common::Common;
+    alignas(32) std::array<char, 100> state{};
+    extproc::Action on_request_trailers(extproc::HeaderMap&) override { return extproc::proceed(); }
+  };
+};
+
+TEST(Descriptor, says_what_the_class_overrides) {
+  constexpr extproc_plugin nothing = describe<Nothing>("a.b", "1");
+  static_assert(nothing.phases == 0);
+  static_assert(nothing.request_body_access == EXTPROC_ACCESS_NONE);
+
+  constexpr extproc_plugin everything = describe<Everything>("a.b", "1");
+  static_assert(everything.phases == (1U << EXTPROC_PHASE_COUNT) - 1);
+  static_assert(everything.request_body_access == EXTPROC_ACCESS_OBSERVE);
+  static_assert(everything.response_body_access == EXTPROC_ACCESS_OBSERVE);
+
+  constexpr extproc_plugin inherited = describe<Inherited>("a.b", "1");
+  static_assert(inherited.phases ==
+                (EXTPROC_PHASE_BIT(EXTPROC_REQUEST_TRAILERS) | EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY)));
+  static_assert(inherited.request_body_access == EXTPROC_ACCESS_NONE);
+  static_assert(inherited.response_body_access == EXTPROC_ACCESS_OBSERVE);
+  static_assert(inherited.stream_state_align == 32);
+  static_assert(inherited.stream_state_size == sizeof(Inherited::Stream));
+
+  EXPECT_EQ(inherited.struct_size, sizeof(extproc_plugin));
+  EXPECT_EQ(inherited.abi_major, EXTPROC_ABI_MAJOR);
+  EXPECT_EQ(inherited.abi_minor, 0);
+  EXPECT_STREQ(inherited.id, "a.b");
+  EXPECT_STREQ(inherited.version, "1");
+  EXPECT_STREQ(inherited.required_extensions[0], EXTPROC_CONFIG_1);
+  EXPECT_EQ(inherited.required_extensions[1], nullptr);
+}
+
+TEST(Descriptor, ids_are_checked_by_the_compiler) {
+  using extproc::detail::is_id;
+  static_assert(is_id("example.tenant-header") && is_id("a") && is_id("a1_.b"));
+  static_assert(!is_id("") && !is_id("A") && !is_id("1a") && !is_id("a..b") && !is_id("a.") && !is_id(".a"));
+  static_assert(!is_id("a b") &&
+                !is_id("0123456789012345678901234567890123456789012345678901234567890123456"));
+}
+
+// ---- The barrier ----
+
+/// Throws where and what the configuration says.
+class Thrower : public extproc::Plugin {
+ public:
+  Thrower(const extproc::Config& config, extproc::Host& host)
+      : where_(config.string_or("where", "")), what_(config.string_or("what", "std")), host_(host) {
+    raise("create");
+  }
+  ~Thrower() { host_.info("destroyed"); }
+
+  struct Stream : extproc::Stream<Thrower> {
+    explicit Stream(const Origin& origin) : extproc::Stream<Thrower>(origin) { plugin().raise("begin"); }
+    ~Stream() override { host().info("stream destroyed"); }
+    extproc::Action on_request_headers(extproc::HeaderMap&, extproc::EndOfStream) override {
+      return at("phase");
+    }
+    extproc::Action on_request_body(const extproc::Body&, extproc::EndOfStream) override {
+      return at("phase");
+    }
+    extproc::Action on_request_trailers(extproc::HeaderMap&) override { return at("phase"); }
+    extproc::Action on_response_headers(extproc::HeaderMap&, extproc::EndOfStream) override {
+      return at("phase");
+    }
+    extproc::Action on_response_body(const extproc::Body&, extproc::EndOfStream) override {
+      return at("phase");
+    }
+    extproc::Action on_response_trailers(extproc::HeaderMap&) override { return at("phase"); }
+    void on_local_reply(extproc::LocalReply&) override { plugin().raise("phase"); }
+    void on_end(const extproc::StreamEnd&) override { plugin().raise("end"); }
+
+   private:
+    extproc::Action at(const char* place) {
+      plugin().raise(place);
+      return extproc::proceed();
+    }
+  };
+
+ private:
+  void raise(const std::string& place) const {
+    if (place != where_) return;
+    if (what_ == "std") throw std::runtime_error("it broke");
+    if (what_ == "error") throw extproc::Error(extproc::GrpcCode::kUnavailable, "try later");
+    throw 42;
+  }
+
+  std::string where_, what_;
+  extproc::Host& host_;
+};
+
+constexpr extproc_plugin kThrower = describe<Thrower>("test.thrower", "1");
+
+Table throwing(const char* where, const char* what) { return {{"where", where}, {"what", what}}; }
+
+TEST(Barrier, an_exception_in_the_constructor_makes_create_fail_with_its_text) {
+  for (const auto& [what, text] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"std", "it broke"},
+           {"error", "try later"},
+           {"int", "exception of unknown type in the plugin's constructor"}}) {
+    FakeHost host(throwing("create", what));
+    const Driver driver(kThrower, host);
+    EXPECT_EQ(driver.created, EXTPROC_INVALID);
+    EXPECT_THAT(host.errors, ElementsAre(text));
+    EXPECT_THAT(host.log_lines, IsEmpty());
+  }
+}
+
+TEST(Barrier, an_exception_in_a_phase_is_a_failure_with_code_and_text) {
+  for (uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
+    for (const auto& [what, code, text] :
+         std::initializer_list<std::tuple<const char*, uint32_t, const char*>>{
+             {"std", 2, "it broke"}, {"error", 14, "try later"}, {"int", 2, "exception of unknown type"}}) {
+      FakeHost host(throwing("phase", what));
+      Driver driver(kThrower, host);
+      extproc_call call;
+      EXPECT_EQ(driver.run(call, phase), EXTPROC_FAIL);
+      EXPECT_EQ(call.failure_code, code);
+      EXPECT_EQ(call.failure, text);
+    }
+  }
+}
+
+TEST(Barrier, a_stream_whose_constructor_throws_has_not_begun) {
+  FakeHost host(throwing("begin", "error"));
+  {
+    Driver driver(kThrower, host);
+    extproc_call call;
+    EXPECT_EQ(driver.begin(call), EXTPROC_FAIL);
+    EXPECT_EQ(call.failure_code, 14U);
+    EXPECT_EQ(call.failure, "try later");
+  }
+  EXPECT_THAT(host.log_lines, ElementsAre("2:destroyed"));
+}
+
+TEST(Barrier, an_exception_in_on_end_is_logged_and_the_state_still_destroyed) {
+  for (const auto& [what, text] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"std", "4:exception in on_end: it broke"}, {"int", "4:exception in on_end"}}) {
+    FakeHost host(throwing("end", what));
+    {
+      Driver driver(kThrower, host);
+      extproc_call call;
+      EXPECT_EQ(driver.run(call, EXTPROC_REQUEST_HEADERS), EXTPROC_CONTINUE);
+    }
+    EXPECT_THAT(host.log_lines, ElementsAre(text, "2:stream destroyed", "2:destroyed"));
+  }
+}
+
+TEST(Barrier, a_phase_of_a_newer_host_is_passed_over) {
+  FakeHost host(throwing("phase", "std"));
+  Driver driver(kThrower, host);
+  extproc_call call;
+  EXPECT_EQ(driver.run(call, 99), EXTPROC_CONTINUE);
+}
+
+// ---- Create ----
+
+class Picky : public extproc::Plugin {
+ public:
+  Picky(const extproc::Config& config, extproc::Host& host)
+      : name_(config.required_string("name")),
+        count_(config.integer_or("count", 1)),
+        made_(host.counter("a", "")) {
+    host.info("constructed");
+  }
+  struct Stream : extproc::Stream<Picky> {
+    using extproc::Stream<Picky>::Stream;
+  };
+
+ private:
+  std::string name_;
+  std::int64_t count_;
+  extproc::Counter made_;
+};
+
+constexpr extproc_plugin kPicky = describe<Picky>("test.picky", "1");
+
+TEST(Create, fails_after_the_constructor_with_every_mistake_of_the_configuration) {
+  FakeHost host(Table{{"count", "many"}});
+  const Driver driver(kPicky, host);
+  EXPECT_EQ(driver.created, EXTPROC_INVALID);
+  EXPECT_THAT(host.errors, ElementsAre("required option 'name' is missing: give it a string at table",
+                                       "option 'count' must be an integer, found a string at string"));
+  EXPECT_THAT(host.log_lines, ElementsAre("2:constructed"));
+}
+
+TEST(Create, fails_if_a_metric_cannot_be_made) {
+  FakeHost host(Table{{"name", "x"}});
+  host.refuse_metrics = true;
+  EXPECT_EQ(Driver(kPicky, host).created, EXTPROC_INVALID);
+  EXPECT_THAT(host.errors, ElementsAre("bad metric a"));
+}
+
+TEST(Create, succeeds_with_what_is_needed) {
+  FakeHost host(Table{{"name", "x"}});
+  EXPECT_EQ(Driver(kPicky, host).created, EXTPROC_OK);
+  EXPECT_THAT(host.errors, IsEmpty());
+}
+
+}  // namespace

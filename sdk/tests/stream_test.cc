@@ -1,0 +1,356 @@
+// What a plugin can do with a stream, seen from the other side of the C contract.
+
+#include <functional>
+
+#include "sdk/tests/fake_host.h"
+#include <extproc/plugin.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace {
+
+using extproc::Action;
+using extproc::Body;
+using extproc::EndOfStream;
+using extproc::GrpcCode;
+using extproc::Header;
+using extproc::HeaderMap;
+using extproc::Headers;
+using extproc::Refused;
+using extproc::Status;
+using extproc_test::Driver;
+using extproc_test::FakeHost;
+using extproc_test::Map;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Optional;
+using testing::Pair;
+
+/// Does in each phase what the test puts here.
+class Scripted : public extproc::Plugin {
+ public:
+  Scripted(const extproc::Config&, extproc::Host&) {}
+
+  struct Stream : extproc::Stream<Scripted> {
+    using extproc::Stream<Scripted>::Stream;
+    Action on_request_headers(HeaderMap& headers, EndOfStream end) override {
+      return on_headers(*this, headers, end);
+    }
+    Action on_request_body(const Body& body, EndOfStream end) override { return on_body(body, end); }
+    Action on_request_trailers(HeaderMap& map) override { return on_headers(*this, map, EndOfStream(true)); }
+    void on_local_reply(extproc::LocalReply& reply) override {
+      reply.headers().set("x-seen", std::to_string(reply.status()));
+    }
+    void on_end(const extproc::StreamEnd& end) override { on_stream_end(end); }
+
+    // What a Stream keeps for itself, for the scripts.
+    using extproc::Stream<Scripted>::attribute;
+    using extproc::Stream<Scripted>::clear_route_cache;
+    using extproc::Stream<Scripted>::facts;
+    using extproc::Stream<Scripted>::host;
+    using extproc::Stream<Scripted>::last_error;
+    using extproc::Stream<Scripted>::metadata;
+    using extproc::Stream<Scripted>::replace_body;
+    using extproc::Stream<Scripted>::request_headers;
+    using extproc::Stream<Scripted>::response_headers;
+    using extproc::Stream<Scripted>::set_dynamic_metadata;
+    using extproc::Stream<Scripted>::store;
+    using extproc::Stream<Scripted>::try_clear_route_cache;
+    using extproc::Stream<Scripted>::try_replace_body;
+    using extproc::Stream<Scripted>::try_set_dynamic_metadata;
+  };
+
+  static std::function<Action(Stream&, HeaderMap&, EndOfStream)> on_headers;
+  static std::function<Action(const Body&, EndOfStream)> on_body;
+  static std::function<void(const extproc::StreamEnd&)> on_stream_end;
+};
+
+std::function<Action(Scripted::Stream&, HeaderMap&, EndOfStream)> Scripted::on_headers;
+std::function<Action(const Body&, EndOfStream)> Scripted::on_body;
+std::function<void(const extproc::StreamEnd&)> Scripted::on_stream_end;
+
+constexpr extproc_plugin kScripted = extproc::detail::describe<Scripted>("test.scripted", "1");
+
+class StreamTest : public testing::Test {
+ protected:
+  StreamTest() {
+    call_.maps[EXTPROC_REQUEST_HEADERS] = {{"a", "1"}, {"b", "2"}, {"a", "3"}};
+    Scripted::on_stream_end = [](const extproc::StreamEnd&) {};
+  }
+
+  /// Runs `script` as the request headers phase; a script that returns nothing goes on.
+  template <typename Script>
+  extproc_action in_headers(Script script, uint32_t phase = EXTPROC_REQUEST_HEADERS, uint32_t flags = 0) {
+    Scripted::on_headers = [script](Scripted::Stream& stream, HeaderMap& headers, EndOfStream end) -> Action {
+      if constexpr (std::is_void_v<decltype(script(stream, headers, end))>) {
+        script(stream, headers, end);
+        return extproc::proceed();
+      } else {
+        return script(stream, headers, end);
+      }
+    };
+    return driver_.run(call_, phase, flags);
+  }
+
+  FakeHost host_;
+  extproc_call call_;
+  Driver driver_{kScripted, host_};
+};
+
+using S = Scripted::Stream;
+
+TEST_F(StreamTest, headers_are_read) {
+  in_headers([](S&, HeaderMap& headers, EndOfStream end) {
+    EXPECT_FALSE(end);
+    EXPECT_TRUE(headers.present());
+    EXPECT_EQ(headers.size(), 3U);
+    EXPECT_THAT(headers.first("A"), Optional(std::string_view("1")));
+    EXPECT_EQ(headers.first("c"), std::nullopt);
+    EXPECT_THAT(headers.all("A"), ElementsAre("1", "3"));
+    EXPECT_TRUE(headers.contains("b"));
+    std::string seen;
+    for (const Header& header : headers)
+      seen += std::string(header.name) + "=" + std::string(header.value) + ";";
+    for (const auto [name, value] : headers) seen += std::string(name) + std::string(value);
+    EXPECT_EQ(seen, "a=1;b=2;a=3;a1b2a3");
+  });
+}
+
+TEST_F(StreamTest, headers_are_edited) {
+  EXPECT_EQ(in_headers([](S&, HeaderMap& headers, EndOfStream) {
+              headers.set("A", "new");
+              headers.add("b", "more");
+              headers.remove("nowhere");
+              EXPECT_TRUE(headers.set_if_absent("c", "x"));
+              EXPECT_FALSE(headers.set_if_absent("c", "y"));
+              EXPECT_TRUE(headers.set_if_present("c", "z"));
+              EXPECT_FALSE(headers.set_if_present("d", "z"));
+              EXPECT_EQ(headers.try_remove("b"), Status::kOk);
+            }),
+            EXTPROC_CONTINUE);
+  EXPECT_EQ(call_.maps[EXTPROC_REQUEST_HEADERS], (Map{{"a", "new"}, {"c", "z"}}));
+}
+
+TEST_F(StreamTest, a_refused_edit_throws_or_returns_its_status) {
+  call_.refused = {{"host", EXTPROC_FORBIDDEN}, {"bad", EXTPROC_INVALID}};
+  in_headers([](S& stream, HeaderMap& headers, EndOfStream) {
+    EXPECT_EQ(headers.try_set("host", "x"), Status::kForbidden);
+    EXPECT_EQ(headers.last_error(), "refused by the test");
+    EXPECT_EQ(stream.last_error(), "refused by the test");
+    EXPECT_EQ(headers.try_add("bad", "x"), Status::kInvalid);
+    EXPECT_EQ(headers.try_remove("host"), Status::kForbidden);
+    try {
+      headers.set("host", "x");
+      ADD_FAILURE() << "not refused";
+    } catch (const Refused& refused) {
+      EXPECT_EQ(refused.status(), Status::kForbidden);
+      EXPECT_STREQ(refused.what(), "set 'host': forbidden: refused by the test");
+    }
+    EXPECT_THROW(headers.add("bad", "x"), Refused);
+    EXPECT_THROW(headers.remove("host"), Refused);
+    EXPECT_THROW(headers.set_if_absent("host", "x"), Refused);
+  });
+}
+
+TEST_F(StreamTest, a_refusal_that_is_not_caught_is_a_failure) {
+  call_.refused = {{"host", EXTPROC_FORBIDDEN}};
+  EXPECT_EQ(in_headers([](S&, HeaderMap& headers, EndOfStream) { headers.set("host", "x"); }), EXTPROC_FAIL);
+  EXPECT_EQ(call_.failure_code, 2U);
+  EXPECT_EQ(call_.failure, "set 'host': forbidden: refused by the test");
+}
+
+TEST_F(StreamTest, other_maps_can_be_read_and_one_that_has_not_come_is_empty) {
+  call_.maps[EXTPROC_REQUEST_TRAILERS] = {{"t", "1"}};
+  in_headers(
+      [](S& stream, HeaderMap& trailers, EndOfStream) {
+        EXPECT_TRUE(trailers.contains("t"));
+        EXPECT_THAT(stream.request_headers().first("b"), Optional(std::string_view("2")));
+        const Headers response = stream.response_headers();
+        EXPECT_FALSE(response.present());
+        EXPECT_TRUE(response.empty());
+        EXPECT_EQ(response.first("a"), std::nullopt);
+        EXPECT_THAT(response.all("a"), IsEmpty());
+        for (const Header& header : response) ADD_FAILURE() << header.name;
+      },
+      EXTPROC_REQUEST_TRAILERS);
+}
+
+TEST_F(StreamTest, end_of_stream_is_passed_on) {
+  in_headers([](S&, HeaderMap&, EndOfStream end) { EXPECT_TRUE(end); }, EXTPROC_REQUEST_HEADERS,
+             EXTPROC_END_OF_STREAM | 0x80U);
+}
+
+TEST_F(StreamTest, a_body_is_slices_or_one_view) {
+  call_.body = {"one ", "", "two"};
+  Scripted::on_body = [](const Body& body, EndOfStream end) {
+    EXPECT_TRUE(end);
+    EXPECT_EQ(body.slice_count(), 3U);
+    EXPECT_EQ(body.slice(2), "two");
+    EXPECT_EQ(body.size(), 7U);
+    EXPECT_EQ(body.view(), "one two");
+    EXPECT_EQ(body.view().data(), body.view().data());
+    std::string text = "> ";
+    body.append_to(text);
+    EXPECT_EQ(text, "> one two");
+    return extproc::proceed();
+  };
+  EXPECT_EQ(driver_.run(call_, EXTPROC_REQUEST_BODY, EXTPROC_END_OF_STREAM), EXTPROC_CONTINUE);
+  call_.body = {};
+  Scripted::on_body = [](const Body& body, EndOfStream) {
+    EXPECT_TRUE(body.empty());
+    EXPECT_EQ(body.view(), "");
+    return extproc::proceed();
+  };
+  driver_.run(call_, EXTPROC_REQUEST_BODY);
+}
+
+TEST_F(StreamTest, a_reply_reaches_the_host_whole) {
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) -> Action {
+              return extproc::reply(403, "no\n")
+                  .header("x-why", "quota")
+                  .header("x-why", "again")
+                  .details("quota_exceeded")
+                  .grpc_status(GrpcCode::kPermissionDenied);
+            }),
+            EXTPROC_REPLY);
+  EXPECT_EQ(call_.replied, 403U);
+  EXPECT_EQ(call_.reply_text, "no\n|quota_exceeded|7|x-why=quota|x-why=again");
+  in_headers([](S&, HeaderMap&, EndOfStream) -> Action {
+    extproc::Reply reply = extproc::reply(204);
+    reply.header("a", "b");
+    return reply;
+  });
+  EXPECT_EQ(call_.reply_text, "||-1|a=b");
+}
+
+TEST_F(StreamTest, a_reply_that_the_host_refuses_is_a_failure) {
+  call_.reply_status = EXTPROC_TOO_LATE;
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) -> Action { return extproc::reply(403); }),
+            EXTPROC_FAIL);
+  EXPECT_EQ(call_.failure, "immediate response: too late: no reply now");
+}
+
+TEST_F(StreamTest, fail_and_finish) {
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) { return extproc::fail(GrpcCode::kInternal, "why"); }),
+            EXTPROC_FAIL);
+  EXPECT_EQ(call_.failure_code, 13U);
+  EXPECT_EQ(call_.failure, "why");
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) { return extproc::finish(); }), EXTPROC_FINISH);
+}
+
+TEST_F(StreamTest, facts_are_those_of_the_host) {
+  const extproc_header metadata[] = {{extproc_test::str("x-chain"), extproc_test::str("strict")}};
+  call_.facts.id = 7;
+  call_.facts.peer = extproc_test::str("ipv4:1.2.3.4:5");
+  call_.facts.chain = extproc_test::str("default");
+  call_.facts.request_body_mode = EXTPROC_BODY_BUFFERED;
+  call_.facts.response_body_mode = EXTPROC_BODY_UNKNOWN;
+  call_.facts.observability = 1;
+  call_.facts.metadata = metadata;
+  call_.facts.metadata_count = 1;
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    const extproc::StreamFacts facts = stream.facts();
+    EXPECT_EQ(facts.id(), 7U);
+    EXPECT_EQ(facts.peer(), "ipv4:1.2.3.4:5");
+    EXPECT_EQ(facts.chain(), "default");
+    EXPECT_EQ(facts.request_body_mode(), extproc::BodyMode::kBuffered);
+    EXPECT_EQ(facts.response_body_mode(), extproc::BodyMode::kUnknown);
+    EXPECT_TRUE(facts.observability());
+    EXPECT_EQ(facts.grpc_metadata().size(), 1U);
+    EXPECT_THAT(facts.grpc_metadata("X-Chain"), Optional(std::string_view("strict")));
+    EXPECT_EQ(facts.grpc_metadata("other"), std::nullopt);
+  });
+}
+
+TEST_F(StreamTest, attributes_metadata_and_store) {
+  call_.attributes = {{"xds.route_name", "r1"}, {"envoy.lb/key", "v"}};
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    EXPECT_THAT(stream.attribute("xds.route_name"), Optional(std::string_view("r1")));
+    EXPECT_EQ(stream.attribute("other"), std::nullopt);
+    EXPECT_THAT(stream.metadata("envoy.lb", "key"), Optional(std::string_view("v")));
+    stream.set_dynamic_metadata("ns", "text", "t");
+    stream.set_dynamic_metadata("ns", "string", std::string("s"));
+    stream.set_dynamic_metadata("ns", "number", 3);
+    stream.set_dynamic_metadata("ns", "flag", true);
+    EXPECT_EQ(stream.try_set_dynamic_metadata("", "k", "v"), Status::kInvalid);
+    EXPECT_THROW(stream.set_dynamic_metadata("", "k", "v"), Refused);
+
+    extproc::Store store = stream.store();
+    EXPECT_EQ(store.get("k"), std::nullopt);
+    store.set("k", "v");
+    EXPECT_THAT(store.get("k"), Optional(std::string_view("v")));
+    EXPECT_TRUE(store.remove("k"));
+    EXPECT_FALSE(store.remove("k"));
+    EXPECT_EQ(store.try_set("k", std::string(70000, 'x')), Status::kLimit);
+    EXPECT_THROW(store.set("k", std::string(70000, 'x')), Refused);
+  });
+  EXPECT_THAT(call_.dynamic_metadata,
+              ElementsAre(Pair("ns/flag", "true"), Pair("ns/number", "number 3.000000"),
+                          Pair("ns/string", "string s"), Pair("ns/text", "string t")));
+}
+
+TEST_F(StreamTest, the_body_is_replaced_and_the_route_chosen_anew) {
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    stream.replace_body("new");
+    stream.clear_route_cache();
+  });
+  EXPECT_EQ(call_.replacement, "new");
+  EXPECT_TRUE(call_.route_cache_cleared);
+  call_.replace_body_status = EXTPROC_UNSUPPORTED;
+  in_headers(
+      [](S& stream, HeaderMap&, EndOfStream) {
+        EXPECT_EQ(stream.try_replace_body("x"), Status::kUnsupported);
+        EXPECT_EQ(stream.try_clear_route_cache(), Status::kUnsupported);
+        EXPECT_THROW(stream.replace_body("x"), Refused);
+        EXPECT_THROW(stream.clear_route_cache(), Refused);
+      },
+      EXTPROC_REQUEST_TRAILERS);
+}
+
+TEST_F(StreamTest, a_local_reply_can_be_read_and_edited) {
+  for (const auto& [status, seen] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"403", "403"}, {"4o3", "0"}, {"99999999999", "0"}, {"", "0"}}) {
+    call_.maps[EXTPROC_LOCAL_REPLY] = {{":status", status}};
+    EXPECT_EQ(driver_.run(call_, EXTPROC_LOCAL_REPLY), EXTPROC_CONTINUE);
+    EXPECT_EQ(call_.maps[EXTPROC_LOCAL_REPLY], (Map{{":status", status}, {"x-seen", seen}}));
+  }
+  call_.maps.erase(EXTPROC_LOCAL_REPLY);
+  driver_.run(call_, EXTPROC_LOCAL_REPLY);
+  EXPECT_EQ(call_.maps[EXTPROC_LOCAL_REPLY], (Map{{"x-seen", "0"}}));
+}
+
+TEST_F(StreamTest, on_end_says_how_and_how_long) {
+  bool ended = false;
+  Scripted::on_stream_end = [&](const extproc::StreamEnd& end) {
+    ended = true;
+    EXPECT_EQ(end.reason(), extproc::EndReason::kCancelled);
+    EXPECT_EQ(end.grpc_status(), GrpcCode::kCancelled);
+    EXPECT_EQ(end.response_status(), 503U);
+    EXPECT_EQ(end.duration(), std::chrono::nanoseconds(2000));
+    EXPECT_EQ(end.plugin_duration(), std::chrono::nanoseconds(1000));
+  };
+  in_headers([](S&, HeaderMap&, EndOfStream) {});
+  driver_.end(EXTPROC_END_CANCELLED);
+  EXPECT_TRUE(ended);
+}
+
+TEST(StreamWithoutExtensions, finds_nothing_and_says_unsupported) {
+  FakeHost poor;
+  poor.has_extensions = false;
+  Driver driver(kScripted, poor);
+  ASSERT_EQ(driver.created, EXTPROC_OK);
+  Scripted::on_stream_end = [](const extproc::StreamEnd&) {};
+  Scripted::on_headers = [](S& stream, HeaderMap&, EndOfStream) {
+    EXPECT_EQ(stream.attribute("a"), std::nullopt);
+    EXPECT_EQ(stream.metadata("a", "b"), std::nullopt);
+    EXPECT_EQ(stream.try_set_dynamic_metadata("a", "b", true), Status::kUnsupported);
+    EXPECT_EQ(stream.store().try_set("a", "b"), Status::kUnsupported);
+    EXPECT_EQ(stream.store().get("a"), std::nullopt);
+    EXPECT_FALSE(stream.store().remove("a"));
+    return extproc::proceed();
+  };
+  extproc_call call;
+  EXPECT_EQ(driver.run(call, EXTPROC_REQUEST_HEADERS), EXTPROC_CONTINUE);
+}
+
+}  // namespace
