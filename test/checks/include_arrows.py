@@ -12,7 +12,7 @@ LEVEL = {room: level for level, rooms in enumerate(LINES) for room in rooms}
 
 # Headers that make builds slow: only in .cc files and tests, and only in these folders.
 HEAVY = {
-    r"grpcpp/|grpc/support": "core/transport/grpc/",
+    r"grpcpp/|grpc/(grpc|support)": "core/transport/grpc/",
     r"boost/(beast|asio)": "core/admin/",
     r"boost/dll": "core/plugin/",
     r"toml\+\+/": "core/config/",

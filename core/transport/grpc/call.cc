@@ -156,10 +156,8 @@ void Call::send(std::string_view message) {
 void Call::write() {
   writing_ = true;
   ++steps_;
-  grpc::WriteOptions options;
-  if (outgoing_.size() > 1) options.set_buffer_hint();  // more follows at once: may leave in one packet
   Step* tag = &written_step_;
-  io_.Write(outgoing_.front(), options, tag);
+  io_.Write(outgoing_.front(), tag);
 }
 
 void Call::on_written(bool ok) {

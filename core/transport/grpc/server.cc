@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
@@ -54,6 +55,10 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
   // Debian's abseil looks for lock cycles at every lock, which costs gRPC 10 to 40 percent.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   quiet_grpc();
+  // Never given back: when the last user of the library leaves, gRPC waits for a thread of its own that may
+  // sleep for 10 s.
+  static const bool kept = (grpc_init(), true);
+  static_cast<void>(kept);
 
   auto state = std::make_unique<State>(services);
   grpc::ServerBuilder builder;
