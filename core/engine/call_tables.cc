@@ -16,8 +16,6 @@ namespace {
 
 using telemetry::Refusal;
 
-constexpr std::size_t kMaxFailureText = 1024;
-
 extproc_status refuse(extproc_call* call, extproc_status status, std::string_view reason) {
   call->last_error = reason;
   Refusal kind{};
@@ -265,7 +263,7 @@ extproc_status reply(extproc_call* call, const extproc_reply* reply) {
 void fail(extproc_call* call, uint32_t grpc_status, extproc_str text) {
   guarded(call, [&]() -> extproc_status {
     call->failure_code = grpc_status >= 1 && grpc_status <= 16 ? grpc_status : 2;
-    call->failure_text = from_abi(text).substr(0, kMaxFailureText);
+    call->failure_text = from_abi(text);
     return EXTPROC_OK;
   });
 }

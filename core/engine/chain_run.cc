@@ -1,5 +1,6 @@
 #include "core/engine/chain_run.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <string>
@@ -33,6 +34,36 @@ extproc_action guarded(extproc_call& call, Callback callback) noexcept {
   }
   call.failure_code = 2;
   return EXTPROC_FAIL;
+}
+
+/// Why the plugin failed, as it goes to the data plane: UTF-8, which gRPC and Envoy demand, and at most 1
+/// KiB.
+std::string failure_text(const extproc_call& call) {
+  constexpr std::size_t kMost = 1024;
+  if (call.failure_text.empty()) return "failed without a text";
+  std::string text = http::repair_utf8(std::string_view(call.failure_text).substr(0, kMost));
+  std::size_t size = std::min(text.size(), kMost);
+  const auto inside_character = [&] {
+    return size < text.size() && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80;
+  };
+  while (inside_character()) --size;
+  text.resize(size);
+  return text;
+}
+
+std::string phase_name(uint32_t phase) {
+  return std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
+}
+
+/// One line a second and plugin; the next one says how many were held back.
+void log_failure(const extproc_call& call, std::string text) {
+  const PluginHost& host = *call.link.host;
+  telemetry::RateLimit& limit = host.failure_log_limit();
+  if (!limit.allow()) return;
+  if (const uint64_t held_back = limit.take_suppressed(); held_back > 0) {
+    text += " (" + std::to_string(held_back) + " earlier failures were not logged)";
+  }
+  telemetry::log(telemetry::Level::kWarn, "plugin." + host.name(), text);
 }
 
 CallResult result_of(extproc_action action, bool mutated) {
@@ -155,15 +186,10 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
                           ? config::FailurePolicy::kFail
                           : link.on_error;
   link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
-  const std::string text =
-      http::repair_utf8(call.failure_text.empty() ? "failed without a text" : call.failure_text);
-  if (link.host->failure_log_limit().allow()) {
-    telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
-                   "failed in " +
-                       std::string(telemetry::to_string(static_cast<telemetry::Phase>(call.phase))) +
-                       " of stream " + std::to_string(exchange_.facts.id) + ", policy " +
-                       std::string(config::to_string(policy)) + ": " + text);
-  }
+  const std::string text = failure_text(call);
+  log_failure(call, "failed in " + phase_name(call.phase) + " of stream " +
+                        std::to_string(exchange_.facts.id) + ", policy " +
+                        std::string(config::to_string(policy)) + ": " + text);
 
   switch (policy) {
     case config::FailurePolicy::kSkip:
@@ -204,11 +230,8 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
     undo();
     state.done = true;
     link.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->add();
-    if (link.host->failure_log_limit().allow()) {
-      telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
-                     "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
-                         ", its headers are left out: " + http::repair_utf8(call.failure_text));
-    }
+    log_failure(call, "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
+                          ", its headers are left out: " + failure_text(call));
   }
   return result;
 }
@@ -253,10 +276,9 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
       link.descriptor->stream_end(link.instance, state_of(link), &call, &info);
       return EXTPROC_CONTINUE;
     });
-    if (action == EXTPROC_FAIL && link.host->failure_log_limit().allow()) {
-      telemetry::log(telemetry::Level::kWarn, "plugin." + link.host->name(),
-                     "stream_end of stream " + std::to_string(exchange_.facts.id) + ": " +
-                         http::repair_utf8(call.failure_text));
+    if (action == EXTPROC_FAIL) {
+      log_failure(call, "failed at the end of stream " + std::to_string(exchange_.facts.id) + ": " +
+                            failure_text(call));
     }
   }
 }

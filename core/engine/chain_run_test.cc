@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/engine/engine_fixture.h"
+#include "core/http/utf8.h"
 
 namespace extprocd::engine {
 namespace {
@@ -140,12 +141,13 @@ TEST_F(ChainRunTest, policy_fail_ends_the_stream_with_the_plugins_code_and_text)
 TEST_F(ChainRunTest, a_failure_text_is_cut_at_one_kib_and_a_bad_code_is_unknown) {
   auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
   plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) {
-    plugin.api().fail(call, 99, abi(std::string(5000, 'x')));
+    plugin.api().fail(call, 99, abi("x" + std::string(5000, '\xff')));
     return EXTPROC_FAIL;
   };
   send("request_headers {}");
   EXPECT_EQ(sink_.status->code(), absl::StatusCode::kUnknown);
   EXPECT_EQ(sink_.status->message().size(), 1024U);
+  EXPECT_TRUE(http::is_utf8(std::string(sink_.status->message())));
 }
 
 TEST_F(ChainRunTest, policy_skip_undoes_the_plugins_changes_and_leaves_it_out) {

@@ -141,9 +141,10 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
 std::string default_plugin_directory() {
   std::error_code error;
   const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path beside = binary.parent_path().parent_path() / "plugins";
+  const std::filesystem::path prefix = binary.parent_path().parent_path();
+  const std::filesystem::path beside = prefix / "plugins";
   if (!error && std::filesystem::is_directory(beside, error)) return beside.string();
-  return EXTPROCD_PLUGIN_FOLDER;
+  return (prefix / EXTPROCD_LIBRARY_FOLDER / "extprocd" / "plugins").string();
 }
 
 }  // namespace extprocd::plugin

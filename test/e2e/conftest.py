@@ -36,10 +36,22 @@ def run_envoy(upstream: Upstream) -> RunEnvoy:
                                         envoy_config.ext_proc(**inner))
         with Envoy(config, port, admin) as envoy:
             yield envoy
-            moved = {name: value for name, value in envoy.counters().items() if value and name in FAILURES}
-            assert {name: value for name, value in moved.items() if name not in may_fail} == {}
+            assert moved(envoy, may_fail) == {}
 
     return run
+
+
+def moved(envoy: Envoy, may_fail: tuple[str, ...]) -> dict[str, int]:
+    """The failure counters that are not zero though they should be."""
+    return {name: value for name, value in envoy.counters().items() if value and name in FAILURES and name not in may_fail}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_failed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that shares its module's Envoy: nothing has failed there."""
+    yield
+    if "envoy" in request.fixturenames:
+        assert moved(request.getfixturevalue("envoy"), ()) == {}
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def test_names_that_envoy_refuses_are_left_out(envoy: Envoy) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_set_body_replaces_a_requests_body(envoy: Envoy, extprocd: Extprocd, run_envoy: RunEnvoy, method: str) -> None:
+def test_set_body_replaces_a_requests_body(extprocd: Extprocd, run_envoy: RunEnvoy, method: str) -> None:
     with run_envoy(extprocd, [route("/", processed=True)]) as running:
         body = b"original" if method == "POST" else None
         answer = request(running.port, "/echo", method=method, body=body,

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from client import request
 from conftest import RunEnvoy
 from envoy_config import route
-from rig import BINARY, Extprocd, Prometheus, eventually, free_port, http_get
+from rig import BINARY, TOP, Extprocd, Prometheus, eventually, free_port, http_get
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 REQUEST_HEADERS = b"\x12\x00"  # a ProcessingRequest with nothing but empty request_headers
@@ -238,3 +238,9 @@ def test_the_binary_runs_from_any_folder_and_logs_json_where_no_terminal_is(extp
     assert first.startswith('{"time":"')
     for part in ["extprocd 0.", extprocd.address, extprocd.admin, "chain: instructions"]:
         assert part in first
+
+
+def test_promtool_accepts_the_example_scrape_configuration() -> None:
+    done = subprocess.run(["promtool", "check", "config", str(TOP / "docker/prometheus/prometheus.yml")],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
