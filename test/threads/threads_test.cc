@@ -27,7 +27,7 @@ namespace {
 using envoy::service::ext_proc::v3::ProcessingRequest;
 
 constexpr int kThreads = 8;
-constexpr int kStreamsPerThread = 200;
+constexpr int kStreamsPerThread = 1000;
 
 /// Counts what a stream sends; one thread.
 class CountingSink final : public engine::Sink {
