@@ -26,7 +26,7 @@ Value::Table to_table(const toml::table& source) {
       value.position = {static_cast<uint32_t>(begin.line), static_cast<uint32_t>(begin.column)};
     table.emplace_back(std::string(key.str()), std::move(value));
   }
-  std::stable_sort(table.begin(), table.end(), [](const auto& a, const auto& b) {
+  std::sort(table.begin(), table.end(), [](const auto& a, const auto& b) {
     const Position& x = a.second.position;
     const Position& y = b.second.position;
     return std::pair(x.line, x.column) < std::pair(y.line, y.column);

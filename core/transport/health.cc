@@ -26,7 +26,7 @@ std::string encoded(bool serving) {
   return response.SerializeAsString();
 }
 
-/// Sends the state at once and at every change, until the client leaves.
+/// Sends the state at once and at every change, until the client leaves or the server goes away.
 class WatchStream final : public engine::ServerStream {
  public:
   WatchStream(HealthState& state, engine::Sink& sink, std::shared_ptr<engine::Executor> executor)
@@ -41,12 +41,11 @@ class WatchStream final : public engine::ServerStream {
       sink_.finish(absl::InvalidArgumentError("not a HealthCheckRequest"));
       return;
     }
-    const auto watch = state_.watch(executor_, [this](bool serving) {
-      if (!over_) sink_.send(encoded(serving));
-    });
+    const auto watch = state_.watch(executor_, [this](HealthState::Event event) { changed(event); });
     watching_ = true;
     id_ = watch.id;
     sink_.send(encoded(watch.serving));
+    if (watch.ended) changed(HealthState::Event::kEnd);
   }
   void half_closed() override {
     if (watching_ || over_) return;  // a client sends its one request and then only listens
@@ -56,6 +55,15 @@ class WatchStream final : public engine::ServerStream {
   void cancelled(engine::Cancel) override { stop(); }
 
  private:
+  void changed(HealthState::Event event) {
+    if (over_) return;
+    if (event != HealthState::Event::kEnd) {
+      sink_.send(encoded(event == HealthState::Event::kServing));
+      return;
+    }
+    stop();
+    sink_.finish(absl::UnavailableError("the server is going away"));
+  }
   void stop() {
     over_ = true;
     if (std::exchange(watching_, false)) state_.unwatch(id_);
@@ -91,9 +99,18 @@ void HealthState::set_serving(bool serving) {
   const std::lock_guard lock(mutex_);
   if (serving_ == serving) return;
   serving_ = serving;
+  tell(serving ? Event::kServing : Event::kNotServing);
+}
+
+void HealthState::end_watches() {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(ended_, true)) return;
+  tell(Event::kEnd);
+}
+
+void HealthState::tell(Event event) {
   for (const auto& [id, watcher] : watchers_) {
-    if (watcher.executor)
-      watcher.executor->post([listener = watcher.listener, serving] { listener(serving); });
+    if (watcher.executor) watcher.executor->post([listener = watcher.listener, event] { listener(event); });
   }
 }
 
@@ -101,7 +118,7 @@ HealthState::Watch HealthState::watch(std::shared_ptr<engine::Executor> executor
   const std::lock_guard lock(mutex_);
   const uint64_t id = next_id_++;
   watchers_.emplace(id, Watcher{std::move(executor), std::move(listener)});
-  return {serving_, id};
+  return {serving_, ended_, id};
 }
 
 void HealthState::unwatch(uint64_t id) {
@@ -122,6 +139,7 @@ void add_health_service(Services& services, HealthState& state) {
         return response.SerializeAsString();
       }));
   services.add("/grpc.health.v1.Health/Watch", std::make_unique<WatchFactory>(state));
+  services.add_long_lived([&state] { state.end_watches(); });
 }
 
 }  // namespace extprocd::transport

@@ -14,15 +14,20 @@ namespace extprocd::transport {
 /// Whether the server takes work, and who wants to know when that changes. Thread-safe.
 class HealthState {
  public:
-  using Listener = std::function<void(bool serving)>;
+  enum class Event : uint8_t { kServing, kNotServing, kEnd };
+  using Listener = std::function<void(Event)>;
 
   [[nodiscard]] bool serving() const;
   /// Tells all watchers, on their own threads.
   void set_serving(bool serving);
+  /// Ends all watches, open ones and those to come: a server that goes away is not to be held up by them.
+  void end_watches();
 
-  /// Calls `listener` through `executor` at every change until unwatch(); gives the state now and a number.
+  /// Calls `listener` through `executor` at every change and at the end of watches, until unwatch(). Gives
+  /// the state now and a number.
   struct Watch {
     bool serving;
+    bool ended;  ///< end_watches() was called: no event will come
     uint64_t id;
   };
   Watch watch(std::shared_ptr<engine::Executor> executor, Listener listener);
@@ -33,8 +38,11 @@ class HealthState {
     std::shared_ptr<engine::Executor> executor;
     Listener listener;
   };
+  void tell(Event event);  // with the lock held
+
   mutable std::mutex mutex_;
   bool serving_ = false;
+  bool ended_ = false;
   uint64_t next_id_ = 1;
   std::map<uint64_t, Watcher> watchers_;
 };

@@ -2,6 +2,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
@@ -65,15 +66,26 @@ void answer(const Request& request, Response& response) {
     case Request::kFileContainingSymbol:
       answer_with(pool().FindFileContainingSymbol(request.file_containing_symbol()), "symbol", response);
       break;
-    case Request::kFileContainingExtension:
-      answer_with(nullptr, "extension", response);  // proto3: there are none
+    case Request::kFileContainingExtension: {
+      const auto& wanted = request.file_containing_extension();
+      const auto* type = pool().FindMessageTypeByName(wanted.containing_type());
+      const auto* extension =
+          type == nullptr ? nullptr : pool().FindExtensionByNumber(type, wanted.extension_number());
+      answer_with(extension == nullptr ? nullptr : extension->file(), "extension", response);
       break;
+    }
     case Request::kAllExtensionNumbersOfType: {
-      const std::string& type = request.all_extension_numbers_of_type();
-      if (pool().FindMessageTypeByName(type) == nullptr) {
+      const std::string& name = request.all_extension_numbers_of_type();
+      const auto* type = pool().FindMessageTypeByName(name);
+      if (type == nullptr) {
         answer_with(nullptr, "message type", response);
-      } else {
-        response.mutable_all_extension_numbers_response()->set_base_type_name(type);
+        break;
+      }
+      response.mutable_all_extension_numbers_response()->set_base_type_name(name);
+      std::vector<const google::protobuf::FieldDescriptor*> extensions;
+      pool().FindAllExtensions(type, &extensions);
+      for (const auto* extension : extensions) {
+        response.mutable_all_extension_numbers_response()->add_extension_number(extension->number());
       }
       break;
     }

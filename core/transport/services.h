@@ -1,9 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/engine/seam.h"
 
@@ -24,8 +27,17 @@ class Services {
     return found == factories_.end() ? nullptr : found->second.get();
   }
 
+  /// `end` ends a service's streams that would else stay open for as long as their clients like (health
+  /// watches).
+  void add_long_lived(std::function<void()> end) { ends_.push_back(std::move(end)); }
+  /// For a transport that begins to drain: ends the long-lived streams, of all transports. Any thread.
+  void end_long_lived() const {
+    for (const auto& end : ends_) end();
+  }
+
  private:
   std::map<std::string, std::unique_ptr<engine::StreamFactory>, std::less<>> factories_;
+  std::vector<std::function<void()>> ends_;
 };
 
 }  // namespace extprocd::transport

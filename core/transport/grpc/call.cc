@@ -1,8 +1,11 @@
 #include "core/transport/grpc/call.h"
 
+#include <charconv>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include <grpc/grpc.h>
 #include <grpcpp/alarm.h>
 
 namespace extprocd::transport {
@@ -23,53 +26,76 @@ grpc::Status to_grpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
 }
 
+/// grpc++ writes the peer as a URI: "ipv6:%5B::1%5D:4711".
+std::string decoded(const std::string& peer) {
+  std::string text;
+  for (std::size_t i = 0; i < peer.size(); ++i) {
+    const std::string_view hex = std::string_view(peer).substr(i).substr(0, 3);
+    unsigned value = 0;
+    if (hex.size() == 3 && hex[0] == '%' &&
+        std::from_chars(hex.data() + 1, hex.data() + 3, value, 16).ptr == hex.data() + 3) {
+      text += static_cast<char>(value);
+      i += 2;
+    } else {
+      text += peer[i];
+    }
+  }
+  return text;
+}
+
 std::string copy(const grpc::string_ref& text) { return {text.data(), text.size()}; }
 
 }  // namespace
 
-/// Work that another thread posted, on its way through the completion queue.
-class Call::PostedWork final : public Step {
- public:
-  PostedWork(std::shared_ptr<CallExecutor> executor, std::function<void()> work)
-      : executor_(std::move(executor)), work_(std::move(work)) {}
-  void run(bool ok) override;
-  void arm(grpc::CompletionQueue& queue) { alarm_.Set(&queue, gpr_now(GPR_CLOCK_MONOTONIC), this); }
-
- private:
-  grpc::Alarm alarm_;
-  std::shared_ptr<CallExecutor> executor_;
-  std::function<void()> work_;
-};
-
-class Call::CallExecutor final : public engine::Executor, public std::enable_shared_from_this<CallExecutor> {
+/// Work from other threads waits here for the call's thread, which an alarm wakes. An alarm for each piece of
+/// work would not do: alarms that were set one after the other may ring in another order.
+class Call::CallExecutor final : public engine::Executor,
+                                 public Step,
+                                 public std::enable_shared_from_this<CallExecutor> {
  public:
   explicit CallExecutor(grpc::CompletionQueue& queue) : queue_(queue) {}
 
   void post(std::function<void()> work) override {
     const std::lock_guard lock(mutex_);
-    // An open call keeps its queue from being shut down, so that arming is safe here.
-    if (!closed_) (new PostedWork(shared_from_this(), std::move(work)))->arm(queue_);
+    if (closed_) return;
+    waiting_.push_back(std::move(work));
+    if (awake_) return;
+    // An open call keeps its queue from being shut down, so that the alarm may be set.
+    awake_ = shared_from_this();
+    Step* tag = this;
+    alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), tag);
   }
-  /// On the call's own thread, as `run` of the work is: what was posted before does nothing any more.
+  void run(bool) override {
+    std::vector<std::function<void()>> work;
+    std::shared_ptr<CallExecutor> self;
+    {
+      const std::lock_guard lock(mutex_);
+      work.swap(waiting_);
+      self.swap(awake_);
+    }
+    for (auto& one : work) {
+      if (over_) return;
+      one();
+    }
+  }
+  /// The call is over: what waits is dropped. On the call's own thread, as run() is.
   void close() {
+    over_ = true;
+    std::vector<std::function<void()>> dropped;
     const std::lock_guard lock(mutex_);
     closed_ = true;
-  }
-  [[nodiscard]] bool closed() const {
-    const std::lock_guard lock(mutex_);
-    return closed_;
+    dropped.swap(waiting_);
   }
 
  private:
   grpc::CompletionQueue& queue_;
-  mutable std::mutex mutex_;
+  bool over_ = false;  // as closed_, but only for the call's own thread
+  std::mutex mutex_;
   bool closed_ = false;
+  std::vector<std::function<void()>> waiting_;
+  std::shared_ptr<CallExecutor> awake_;  // itself, while the alarm is on its way
+  grpc::Alarm alarm_;
 };
-
-void Call::PostedWork::run(bool ok) {
-  const std::unique_ptr<PostedWork> self(this);
-  if (ok && !executor_->closed()) work_();
-}
 
 void Call::await(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind) {
   if (context.stopping.load()) return;
@@ -111,7 +137,7 @@ void Call::on_started(bool ok) {
 void Call::open_stream(engine::StreamFactory& factory) {
   executor_ = std::make_shared<CallExecutor>(queue_);
   engine::StreamFacts facts;
-  facts.peer = server_context_.peer();
+  facts.peer = decoded(server_context_.peer());
   for (const auto& [name, value] : server_context_.client_metadata()) {
     facts.metadata.emplace_back(copy(name), copy(value));
   }
@@ -130,9 +156,10 @@ void Call::read() {
 void Call::on_read(bool ok) {
   reading_ = false;
   if (!ok) {
-    // The peer half-closed, or is gone, or we cancelled; the done step tells the latter two, then or already.
+    // The peer half-closed, or the call is lost: then the done step is on its way, and tells the stream.
     read_closed_ = true;
-    if (!over_ && !context_.past_deadline.load()) stream_->half_closed();
+    const bool lost = grpc_call_failed_before_recv_message(server_context_.c_call()) != 0;
+    if (!over_ && !lost) stream_->half_closed();
     step_over();
     return;
   }

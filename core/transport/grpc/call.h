@@ -77,7 +77,6 @@ class Call final : public engine::Sink {
     void run(bool ok) override { (call.*handler)(ok); }
     Call& call;
   };
-  class PostedWork;
   class CallExecutor;
 
   Call(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind);

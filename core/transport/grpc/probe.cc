@@ -17,8 +17,13 @@ using grpc::health::v1::HealthCheckResponse;
 absl::Status probe(const std::string& address) {
   auto parsed = config::parse_address(address);
   if (!parsed.ok()) return parsed.status();
-  if (parsed->host == "::") parsed->host = "::1";  // "all interfaces" is no place to connect to
-  const auto channel = grpc::CreateChannel(parsed->to_string(), grpc::InsecureChannelCredentials());
+  // "All interfaces" is no place to connect to, and it is served over IPv4 also where there is no IPv6.
+  if (parsed->host == "::") parsed->host = "127.0.0.1";
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // whatever the environment says: the server is near
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
+  const auto channel =
+      grpc::CreateCustomChannel(parsed->to_string(), grpc::InsecureChannelCredentials(), arguments);
   grpc::TemplatedGenericStub<HealthCheckRequest, HealthCheckResponse> stub(channel);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));

@@ -1,6 +1,7 @@
 #include "core/transport/grpc/server.h"
 
 #include <algorithm>
+#include <future>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -9,6 +10,7 @@
 #include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/telemetry/log.h"
@@ -22,13 +24,36 @@ namespace {
 constexpr int kAwaitedProcessCalls = 128;
 constexpr int kAwaitedOtherCalls = 8;
 
-/// gRPC writes to standard error by itself; its errors go into our log instead.
+// How long idle connections get to leave by themselves after GOAWAY.
+constexpr std::chrono::seconds kFarewell{1};
+
+/// gRPC writes to standard error by itself; its errors go into our log instead. Peers can cause them.
 void quiet_grpc() {
   gpr_set_log_function([](gpr_log_func_args* line) {
-    if (line->severity == GPR_LOG_SEVERITY_ERROR)
-      telemetry::log(telemetry::Level::kWarn, "grpc", line->message);
+    static telemetry::RateLimit limit(10);
+    if (line->severity != GPR_LOG_SEVERITY_ERROR || !limit.allow()) return;
+    telemetry::log(telemetry::Level::kWarn, "grpc", line->message);
   });
 }
+
+int to_int(uint64_t number) {
+  return static_cast<int>(std::min<uint64_t>(number, std::numeric_limits<int>::max()));
+}
+
+/// A Unix socket that this server made: the path may be another server's by the time it stops.
+struct SocketFile {
+  explicit SocketFile(std::string file_path) : path(std::move(file_path)) {
+    found = lstat(path.c_str(), &made) == 0;
+  }
+  void remove() const {
+    struct stat now{};
+    if (!found || lstat(path.c_str(), &now) != 0) return;
+    if (now.st_dev == made.st_dev && now.st_ino == made.st_ino) unlink(path.c_str());
+  }
+  std::string path;
+  struct stat made{};
+  bool found;
+};
 
 }  // namespace
 
@@ -40,7 +65,7 @@ struct GrpcServer::State {
   std::unique_ptr<grpc::Server> server;
   std::vector<std::thread> threads;
   std::vector<std::string> addresses;
-  std::vector<std::string> sockets;  // Unix sockets to remove
+  std::vector<SocketFile> sockets;  // to remove
   bool drained = false;
 
   static void serve(grpc::CompletionQueue& queue) {
@@ -72,13 +97,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
     addresses.push_back(*std::move(address));
   }
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             static_cast<int>(std::min<uint32_t>(options.max_streams_per_connection,
-                                                                 std::numeric_limits<int>::max())));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, to_int(options.max_streams_per_connection));
   // Clients may ping as often as they like: Envoy's keepalive must not be taken for abuse.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_size));
+  builder.SetMaxReceiveMessageSize(to_int(options.max_message_size));
   builder.SetMaxSendMessageSize(-1);
   builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
   builder.RegisterService(&state->context.process);
@@ -98,7 +121,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
   }
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     if (addresses[i].kind == config::Address::Kind::kUnix) {
-      state->sockets.push_back(addresses[i].path);
+      state->sockets.emplace_back(addresses[i].path);
     } else {
       addresses[i].port = static_cast<uint16_t>(ports[i]);
     }
@@ -125,16 +148,22 @@ GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
   state_->context.stopping = true;
   const std::size_t open = state_->context.open.load();
   CallContext& context = state_->context;
-  const auto end = std::chrono::system_clock::now() +
-                   std::chrono::duration_cast<std::chrono::system_clock::duration>(deadline);
-  // Shutdown blocks, and cancels at its deadline; the flag is up before, so that streams learn who it was.
-  std::thread shutdown([this, end] { state_->server->Shutdown(end + std::chrono::milliseconds(50)); });
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(deadline);
+  context.services.end_long_lived();
+  // Blocks until all connections are gone.
+  const auto gone = std::async(std::launch::async, [this] { state_->server->Shutdown(); });
   {
     std::unique_lock lock(context.mutex);
     context.all_over.wait_until(lock, end, [&context] { return context.open.load() == 0; });
-    context.past_deadline = true;
   }
-  shutdown.join();
+  gone.wait_until(std::min(end, Clock::now() + kFarewell));
+  context.past_deadline = true;  // before the cancels, so that streams learn who it was
+  while (gone.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    // Takes effect once Shutdown has begun, hence the loop.
+    grpc_server_cancel_all_calls(state_->server->c_server());
+    gone.wait_for(std::chrono::milliseconds(50));
+  }
   {
     // Cancelled streams still have steps to take, which a queue that is shut down would not let them.
     std::unique_lock lock(context.mutex);
@@ -142,7 +171,7 @@ GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
   }
   for (auto& queue : state_->queues) queue->Shutdown();
   for (auto& thread : state_->threads) thread.join();
-  for (const std::string& socket : state_->sockets) unlink(socket.c_str());
+  for (const SocketFile& socket : state_->sockets) socket.remove();
   const std::size_t cancelled = context.cancelled.load();
   return {open - std::min(open, cancelled), cancelled};
 }

@@ -23,8 +23,9 @@ struct GrpcOptions {
 /// The transport on grpc++: completion queues, one for each thread. A stream stays on one queue, so its calls
 /// never overlap. Plain text on TCP and Unix sockets.
 ///
-/// grpc++ 1.51 does not tell the application of messages over the limit (the stream ends with
-/// RESOURCE_EXHAUSTED) nor of streams that it refuses over max_streams_per_connection.
+/// grpc++ 1.51 does not tell the application of messages over the limit (the peer gets RESOURCE_EXHAUSTED; to
+/// the stream it looks like the peer's half-close) nor of streams that it refuses over
+/// max_streams_per_connection.
 class GrpcServer {
  public:
   /// Starts to serve. `services` has Process and outlives the server. Errors name the address and the cause.
@@ -44,7 +45,9 @@ class GrpcServer {
     std::size_t cancelled = 0;  ///< streams that were still open at the deadline
   };
   /// Tells connections to go away (GOAWAY), takes no new streams, lets open ones finish until the deadline,
-  /// then cancels them, and stops. Blocks. Once, not from one of its own threads.
+  /// then cancels them, and stops. Long-lived streams (health watches) are ended at once; connections that
+  /// stay though they have no stream any more are closed after a second. Blocks. Once, not from one of its
+  /// own threads.
   Drained drain(std::chrono::duration<double> deadline);
 
  private:

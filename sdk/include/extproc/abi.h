@@ -9,8 +9,9 @@
  * A reader looks at a field only if EXTPROC_HAS says that it is there, and calls a function pointer only if
  * it is not null. Nothing is ever reordered, resized or reused.
  *  3. Optional areas are extensions, fetched by name and revision: get_extension(host, "extproc.config/1").
- *  4. Strings are bytes with a length, not ended by NUL, but for the names in the descriptor and of extensions. What the host hands out is borrowed for the time
- * stated. What a plugin hands in is copied before the call returns. Nothing is freed across the boundary.
+ *  4. Strings are bytes with a length, not ended by NUL, but for the names in the descriptor and of
+ * extensions. What the host hands out is borrowed for the time stated. What a plugin hands in is copied
+ * before the call returns. Nothing is freed across the boundary.
  *  5. No exception and no longjmp crosses the boundary, in either direction.
  *  6. Every function carries one tag:
  *       [load]       one thread, while plugins are created or destroyed, never together with traffic on the
@@ -173,12 +174,12 @@ struct extproc_host {
   /* [any-thread] Writes one line to the server's log under the plugin's name. */
   void (*log)(const extproc_host* host, uint32_t level, extproc_str text);
 
-  /* [load] Says why create fails; may be called several times, all texts are shown. create then counts as failed,
-   * whatever it returns. */
+  /* [load] Says why create fails; may be called several times, all texts are shown. create then counts as
+   * failed, whatever it returns. */
   void (*create_error)(const extproc_host* host, extproc_str text);
 
-  /* [stream] Why the last host call of this callback was refused; empty if it was not, or only found nothing. Valid
-   * until the next host call. */
+  /* [stream] Why the last host call of this callback was refused; empty if it was not, or only found nothing.
+   * Valid until the next host call. */
   extproc_str (*last_error)(extproc_call* call);
 
   /* [stream] The facts of the stream, as stream_begin got them. */
