@@ -4,23 +4,24 @@
  *
  * Conventions
  *  1. A module exports one function, extproc_plugin_entry_v1, that returns a static descriptor. All services
- * of the host come as tables of functions, so a module has no undefined host symbols.
+ *     of the host come as tables of functions, so a module has no undefined host symbols.
  *  2. Every table and every struct that may grow begins with its own size in bytes. Fields are only appended.
- * A reader looks at a field only if EXTPROC_HAS says that it is there, and calls a function pointer only if
- * it is not null. Nothing is ever reordered, resized or reused.
+ *     A reader looks at a field only if EXTPROC_HAS says that it is there, and calls a function pointer only if
+ *     it is not null. Nothing is ever reordered, resized or reused.
  *  3. Optional areas are extensions, fetched by name and revision: get_extension(host, "extproc.config/1").
- *  4. Strings are bytes with a length, not ended by NUL, but for the names in the descriptor and of
- * extensions. What the host hands out is borrowed for the time stated. What a plugin hands in is copied
- * before the call returns. Nothing is freed across the boundary.
+ *  4. Strings are bytes with a length, not ended by NUL, but for the names in the descriptor and of extensions.
+ *     What the host hands out is borrowed for the time stated. What a plugin hands in is copied before the call
+ *     returns. Nothing is freed across the boundary.
  *  5. No exception and no longjmp crosses the boundary, in either direction.
  *  6. Every function carries one tag:
  *       [load]       one thread, while plugins are created or destroyed, never together with traffic on the
  *                    same instance;
  *       [stream]     any thread of the host, but never two at once for the same stream; only inside a
- * callback that got the extproc_call; [any-thread] any thread, at any time between create and the return of
- * destroy. An instance serves all streams: what it keeps is read by many threads at once.
+ *                    callback that got the extproc_call;
+ *       [any-thread] any thread, at any time between create and the return of destroy.
+ *     An instance serves all streams: what it keeps is read by many threads at once.
  *  7. Numbers with names are uint32_t. A plugin ignores numbers from the host that it does not know; a number
- * from a plugin that the host does not know is a failure of that plugin.
+ *     from a plugin that the host does not know is a failure of that plugin.
  */
 #ifndef EXTPROC_ABI_H_
 #define EXTPROC_ABI_H_
