@@ -2,6 +2,7 @@
 #include <extproc/abi.h>
 
 const extproc_plugin* extproc_plugin_entry_v1(void) {
-  static const extproc_plugin kNone = {sizeof(extproc_plugin), EXTPROC_ABI_MAJOR, EXTPROC_ABI_MINOR};
-  return EXTPROC_HAS(&kNone, extproc_plugin, stream_end) ? &kNone : 0;
+  static extproc_plugin none;
+  none.struct_size = sizeof(extproc_plugin);
+  return EXTPROC_HAS(&none, extproc_plugin, stream_end) ? &none : 0;
 }
