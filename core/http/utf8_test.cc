@@ -27,7 +27,7 @@ std::string from_bytes(std::initializer_list<uint32_t> bytes) {
 TEST(Utf8, AgreesWithProtobufOnEverySequence) {
   const google::protobuf::LogSilencer silencer;
   // Bytes at which a rule begins or ends, as every byte of a sequence of up to four, alone and behind ASCII.
-  const std::initializer_list<uint32_t> kEdges = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0,
+  const std::initializer_list<uint32_t> edges = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0,
                                                   0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC,
                                                   0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF};
   const auto check = [](std::string text) {
@@ -39,9 +39,9 @@ TEST(Utf8, AgreesWithProtobufOnEverySequence) {
     check(from_bytes({a}));
     for (uint32_t b = 0; b < 256; b += 3) check(from_bytes({a, b}));
   }
-  for (const uint32_t a : kEdges) {
-    for (const uint32_t b : kEdges) {
-      for (const uint32_t c : kEdges) {
+  for (const uint32_t a : edges) {
+    for (const uint32_t b : edges) {
+      for (const uint32_t c : edges) {
         check(from_bytes({a, b, c}));
         for (const uint32_t d : {0x41, 0x7F, 0x80, 0xBF, 0xC2}) check(from_bytes({a, b, c, d}));
       }
