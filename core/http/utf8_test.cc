@@ -28,8 +28,8 @@ TEST(Utf8, AgreesWithProtobufOnEverySequence) {
   const google::protobuf::LogSilencer silencer;
   // Bytes at which a rule begins or ends, as every byte of a sequence of up to four, alone and behind ASCII.
   const std::initializer_list<uint32_t> edges = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0,
-                                                  0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC,
-                                                  0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF};
+                                                 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC,
+                                                 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF};
   const auto check = [](std::string text) {
     EXPECT_EQ(is_utf8(text), protobuf_takes(text)) << testing::PrintToString(text);
     text = "plain text " + text;

@@ -79,17 +79,17 @@ absl::StatusOr<std::string> Staging::add(std::string_view name, std::string_view
     const int file = memfd_create(unique.c_str(), MFD_CLOEXEC);
     if (file < 0)
       return failed("no folder can be written, and no memory file made for " + std::string(name), errno);
-    if (const absl::Status status = write_all(file, content, "a memory file"); !status.ok()) {
+    if (absl::Status status = write_all(file, content, "a memory file"); !status.ok()) {
       close(file);
       return status;
     }
     // It stays open: were its number used again, the loader would take the new file for the old one.
     return "/proc/self/fd/" + std::to_string(file);
   }
-  const std::string path = folder_ + "/" + unique;
+  std::string path = folder_ + "/" + unique;
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0500);
   if (file < 0) return failed("cannot make " + path, errno);
-  const absl::Status status = write_all(file, content, path);
+  absl::Status status = write_all(file, content, path);
   close(file);
   files_.push_back(path);
   if (!status.ok()) return status;

@@ -15,7 +15,7 @@
 namespace instructions {
 namespace {
 
-constexpr uint64_t kDefaultMaxBytes = 64 * 1024;
+constexpr uint64_t kDefaultMaxBytes = uint64_t{64} * 1024;
 
 /// A token as HTTP has it, or one behind a colon: what can be a name at all. The host knows the rest.
 bool is_name(std::string_view name) {

@@ -236,7 +236,7 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
   static_assert(std::is_base_of_v<Plugin, P>, "the plugin must derive from extproc::Plugin");
   static_assert(std::is_base_of_v<Stream<P>, typename P::Stream>,
                 "the plugin's Stream must derive from extproc::Stream<the plugin>");
-  static_assert(sizeof(typename P::Stream) <= 64 * 1024, "a Stream may take at most 64 KiB");
+  static_assert(sizeof(typename P::Stream) <= std::size_t{64} * 1024, "a Stream may take at most 64 KiB");
   static_assert(alignof(typename P::Stream) <= 64, "a Stream may be aligned to at most 64 bytes");
   extproc_plugin made{};
   made.struct_size = sizeof(extproc_plugin);
