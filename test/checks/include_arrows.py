@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from posixpath import dirname, normpath
 
 # The lowest line first. A room may include rooms on lower lines only; rooms on one line do not know each other.
 LINES = [["http"], ["wire", "telemetry"], ["config"], ["plugin"], ["engine"], ["transport", "admin"], ["server"]]
@@ -33,9 +34,13 @@ def faults_of(path: str, text: str) -> list[str]:
     faults = []
     room = room_of(path)
     for include in INCLUDE.findall(text):
+        if include.startswith("."):
+            include = normpath(f"{dirname(path)}/{include}")
         target = room_of(include)
         if include.startswith("core/") and room is None and not path.startswith("test/"):
             faults.append(f"{path}: only core/ and test/ may include {include}")
+        elif strangers := {room, target} - {None} - LEVEL.keys():
+            faults.append(f"{path}: no place in LINES for the room {', '.join(sorted(strangers))}")
         elif room and target and target != room and LEVEL[target] >= LEVEL[room]:
             faults.append(f"{path}: the room {room} may not include {include}")
         elif path.startswith("core/transport/") and include.startswith("core/transport/"):

@@ -17,6 +17,7 @@ class IncludeArrows(unittest.TestCase):
             ("core/transport/grpc/call.h", "core/transport/services.h"),
             ("core/server/main.cc", "core/transport/grpc/server.h"),
             ("plugins/x/p.cc", "extproc/plugin.hpp"),
+            ("core/wire/a.cc", "../http/b.h"),
         ]:
             self.assertTrue(self.check(path, include), (path, include))
 
@@ -30,6 +31,10 @@ class IncludeArrows(unittest.TestCase):
             ("core/transport/h2/a.cc", "core/transport/grpc/server.h"),
             ("sdk/include/extproc/a.hpp", "core/http/b.h"),
             ("plugins/x/p.cc", "core/http/b.h"),
+            ("core/http/a.h", "../engine/stream.h"),
+            ("plugins/x/p.cc", "../../core/http/b.h"),
+            ("core/elsewhere/a.cc", "core/http/b.h"),
+            ("core/engine/a.cc", "core/elsewhere/b.h"),
         ]:
             self.assertFalse(self.check(path, include), (path, include))
 

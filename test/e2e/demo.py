@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import json
 import shutil
 import signal
 import socket
@@ -11,7 +13,7 @@ import subprocess
 import sys
 
 import envoy_config
-from rig import BINARY, Envoy, Extprocd, NotReady, envoy_binary, free_port
+from rig import BINARY, Envoy, Extprocd, Failed, NotReady, envoy_binary, free_port
 from upstream import Upstream
 
 INSTRUCTIONS = 'instructions: {"addHeaders":{"extproc":"true"}}'
@@ -26,24 +28,36 @@ def missing(port: int) -> str:
     """What keeps the demo from running, in one line; empty if nothing does."""
     if not BINARY.exists():
         return f"{BINARY} is not there; run ./dev build"
-    if not envoy_binary().exists():
-        return f"Envoy is not there ({envoy_binary()}); remove build/venv and try again"
+    try:
+        there = envoy_binary().exists()
+    except ImportError:
+        there = False
+    if not there:
+        return "Envoy is not there; remove build/venv and try again"
     if shutil.which("curl") is None:
         return "curl is not there; install it"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
+        except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
+                return f"port {port} cannot be used ({error}); choose another with --port"
             return f"port {port} is busy; choose another with --port"
     return ""
 
 
-def call(path: str, port: int) -> None:
+def call(path: str, port: int) -> bool:
+    """One call of the guide, shown with its output; whether the upstream saw the added header."""
     command = ["curl", "-s", f"http://127.0.0.1:{port}{path}", "-H", "host: extproc.example", "-H", INSTRUCTIONS]
     shown = " ".join(f"'{word}'" if " " in word or "{" in word else word for word in command)
     print(f"\n$ {shown}", flush=True)
-    subprocess.run(command, check=False, timeout=30)
+    output = subprocess.run(command, check=False, timeout=30, stdout=subprocess.PIPE, text=True).stdout
+    print(output, end="", flush=True)
+    try:
+        return "Extproc" in json.loads(output)["headers"]
+    except (ValueError, KeyError, TypeError):
+        raise Failed(f"{path} did not come back from the upstream") from None
 
 
 def main() -> int:
@@ -64,13 +78,15 @@ def main() -> int:
                                             envoy_config.ext_proc(failure_mode_allow=True, message_timeout="0.2s"))
             stack.enter_context(Envoy(config, arguments.port, admin))
             print(f"Envoy on 127.0.0.1:{arguments.port}: /headers goes through extprocd ({server.address}), /get does not.")
-            call("/headers", arguments.port)
-            call("/get", arguments.port)
+            if not call("/headers", arguments.port):
+                raise Failed("extprocd did not add the header on /headers")
+            if call("/get", arguments.port):
+                raise Failed("extprocd added the header on /get, which it should not see")
             print(f"\nOn /headers the upstream saw Extproc: true. Metrics: http://{server.admin}/metrics", flush=True)
             if arguments.keep:
                 print("Everything stays up until Ctrl-C.", flush=True)
                 signal.pause()
-    except NotReady as error:
+    except (Failed, NotReady) as error:
         return fail(str(error).replace("\n", "; "))
     except KeyboardInterrupt:
         print()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,11 +29,21 @@ class NotReady(Exception):
     """A process did not come up; the text says which and why."""
 
 
+class Failed(Exception):
+    """A process did not end well; the text says which and how."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on. It may be taken before it is used; what starts on it then fails clearly."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, below those that the system gives to outgoing connections (Linux: from 32768), so
+    that none of those takes it before it is used. What starts on a port taken otherwise fails clearly."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, str]:
@@ -101,8 +112,11 @@ class Process:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        self.stop()
+        code = self.stop()
+        text = self.log().strip()
         self._clean()
+        if code != 0 and kind is None:
+            raise Failed(f"{self.name} ended with code {code}:\n{text}")
 
 
 class Extprocd(Process):

@@ -93,6 +93,14 @@ def test_set_body_works_in_any_body_mode(envoy: Envoy, mode: str) -> None:
         assert (answer.status, answer.body) == (200, b"a new body"), method
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_set_body_of_a_response_works_in_any_body_mode(envoy: Envoy, mode: str, method: str) -> None:
+    path = "respond?instructions=%7B%22setBody%22%3A%22a+new+body%22%7D"
+    answer = request(envoy.port, prefix(mode, mode) + path, method=method, body=b"sent" if method == "POST" else None)
+    assert (answer.status, answer.body) == (200, b"a new body")
+
+
 def test_observability_mode_changes_and_delays_nothing(run_envoy: RunEnvoy) -> None:
     streamed = {"request_body_mode": "STREAMED", "response_body_mode": "STREAMED"}
     with (

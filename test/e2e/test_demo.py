@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rig import TOP, envoy_binary, free_port
+import pytest
+
+from rig import BINARY, TOP, envoy_binary, free_port
 
 DEMO = Path(__file__).with_name("demo.py")
 
@@ -33,6 +35,15 @@ def test_a_busy_port_is_one_clear_line() -> None:
         done = run("--port", str(port))
     assert done.returncode == 1
     assert done.stderr == f"demo: port {port} is busy; choose another with --port\n"
+
+
+@pytest.mark.parametrize("file", ["extprocd.toml", "reference.toml"])
+def test_the_shipped_configuration_is_what_runs_with_no_file(file: str) -> None:
+    def chain(*flags: str) -> list[str]:
+        done = subprocess.run([str(BINARY), "--check", *flags], capture_output=True, text=True, timeout=30, check=True)
+        return done.stdout.splitlines()[1:]  # the first line names the file
+
+    assert chain("--config", str(TOP / "config" / file)) == chain()
 
 
 def test_envoy_accepts_the_example_configuration() -> None:
