@@ -63,7 +63,7 @@ void log_failure(const extproc_call& call, std::string text) {
   if (const uint64_t held_back = limit.take_suppressed(); held_back > 0) {
     text += " (" + std::to_string(held_back) + " earlier failures were not logged)";
   }
-  telemetry::log(telemetry::Level::kWarn, "plugin." + host.name(), text);
+  telemetry::log(telemetry::Level::kWarn, host.log_name(), text);
 }
 
 CallResult result_of(extproc_action action, bool mutated) {

@@ -52,7 +52,7 @@ uint32_t log_enabled(const extproc_host*, uint32_t level) {
 }
 
 void log(const extproc_host* host, uint32_t level, extproc_str text) {
-  telemetry::log(to_level(level), "plugin." + PluginHost::of(host).name(), from_abi(text));
+  telemetry::log(to_level(level), PluginHost::of(host).log_name(), from_abi(text));
 }
 
 void create_error(const extproc_host* host, extproc_str text) {
@@ -65,6 +65,7 @@ PluginHost::PluginHost(const config::Plugin& entry, std::string file, std::strin
                        telemetry::Registry& registry)
     : extproc_host{},
       name_(entry.name),
+      log_name_("plugin." + entry.name),
       file_(std::move(file)),
       id_(id),
       registry_(registry),

@@ -31,6 +31,8 @@ class PluginHost : private extproc_host {
 
   [[nodiscard]] const extproc_host* table() const { return this; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  /// What the log calls the plugin: "plugin.<name>".
+  [[nodiscard]] const std::string& log_name() const { return log_name_; }
   [[nodiscard]] const telemetry::PluginMetrics& metrics() const { return metrics_; }
   /// Holds back the log lines of a plugin that fails over and over.
   [[nodiscard]] telemetry::RateLimit& failure_log_limit() const { return failure_log_limit_; }
