@@ -11,6 +11,7 @@
 
 #include "core/plugin/module_file.h"
 #include "core/plugin/plugin.h"
+#include "core/telemetry/log.h"
 
 namespace extprocd::plugin {
 namespace {
@@ -135,12 +136,25 @@ TEST_F(ModuleTest, what_is_no_module_is_refused) {
 
 TEST_F(ModuleTest, a_create_that_fails_or_throws_is_an_error) {
   install("failing_create.so", "f.so");
-  install("throwing.so", "t.so");
+  install("throwing_in_create.so", "t.so");
   extproc_host host{};
   EXPECT_THAT(std::string(Plugin::create(*load("f.so"), &host).status().message()), HasSubstr("status 2"));
-  EXPECT_THAT(std::string(Plugin::create(*load("t.so"), &host).status().message()), HasSubstr("no good"));
+  EXPECT_THAT(std::string(Plugin::create(*load("t.so"), &host).status().message()),
+              HasSubstr("thrown in create"));
   install("good.so", "g.so");
   EXPECT_TRUE(Plugin::create(*load("g.so"), &host).ok());
+}
+
+TEST_F(ModuleTest, a_destroy_that_throws_is_logged_and_harms_nobody) {
+  install("throwing_in_destroy.so", "t.so");
+  extproc_host host{};
+  auto plugin = Plugin::create(*load("t.so"), &host);
+  ASSERT_TRUE(plugin.ok());
+  telemetry::init_log("error", "text");
+  testing::internal::CaptureStderr();
+  plugin->reset();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("test.throwing"), HasSubstr("thrown in destroy")));
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "core/plugin/plugin.h"
 
 #include <exception>
+#include <string>
 #include <utility>
+
+#include "core/telemetry/log.h"
 
 namespace extprocd::plugin {
 
@@ -21,9 +24,17 @@ absl::StatusOr<std::unique_ptr<Plugin>> Plugin::create(std::shared_ptr<const Mod
 }
 
 Plugin::~Plugin() {
+  const auto report = [this](const std::string& what) {
+    telemetry::log(
+        telemetry::Level::kError, "plugin",
+        module_->path + " (" + module_->descriptor->id + "): destroy let an exception out: " + what);
+  };
   try {
     module_->descriptor->destroy(instance_);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing is left that could use the instance
+  } catch (const std::exception& exception) {
+    report(exception.what());
+  } catch (...) {
+    report("of unknown type");
   }
 }
 

@@ -9,7 +9,7 @@
 namespace extprocd::test {
 
 LoadedGeneration::LoadedGeneration(config::Config config) {
-  config.plugins.directory = TEST_PLUGINS;
+  if (config.plugins.directory.empty()) config.plugins.directory = TEST_PLUGINS;
   auto staging = plugin::Staging::create("");
   EXPECT_TRUE(staging.ok()) << staging.status();
   modules_ = std::make_unique<plugin::ModuleRegistry>(std::move(*staging), engine::PluginHost::extensions());

@@ -13,7 +13,7 @@ namespace extprocd::test {
 /// A generation with the bundled plugins really loaded, and what it stands on.
 class LoadedGeneration {
  public:
-  /// Takes modules from the build's plugin folder. A mistake in `config` fails the test and leaves
+  /// Takes modules from the build's plugin folder if the configuration names none. A mistake in `config` fails the test and leaves
   /// generation() null.
   explicit LoadedGeneration(config::Config config);
 

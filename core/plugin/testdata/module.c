@@ -1,5 +1,6 @@
 /* Modules for the tests of loading: a good one, and one for each way to be broken, chosen by a macro. */
 #include <extproc/abi.h>
+#include <stddef.h>
 
 #ifndef NULL_CREATE
 static extproc_status create(const extproc_host* host, void** instance) {
@@ -35,7 +36,7 @@ static const char* const kRequired[] = {EXTPROC_STORE_1, "extproc.teleport/3", 0
 
 static const extproc_plugin kPlugin = {
 #ifdef SMALL_SIZE
-    .struct_size = sizeof(extproc_plugin) - 8,
+    .struct_size = offsetof(extproc_plugin, stream_end),
 #else
     .struct_size = sizeof(extproc_plugin),
 #endif
