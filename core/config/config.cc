@@ -1,6 +1,7 @@
 #include "core/config/config.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <exception>
@@ -11,6 +12,8 @@
 #include <sys/stat.h>
 
 #include "core/config/address.h"
+#include "core/config/chain_reader.h"
+#include "core/config/match_reader.h"
 #include "core/config/table_reader.h"
 #include "core/config/toml_value.h"
 
@@ -20,14 +23,8 @@ namespace {
 constexpr uint64_t kMaxMessageSize = (2ULL << 30) - 1;  // what protobuf and gRPC can hold
 constexpr uint64_t kMaxFileSize = 1 << 20;
 constexpr double kLongestDrain = 86400;
-constexpr std::size_t kLongestName = 64;
-
-bool is_word(std::string_view text, std::string_view others) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [others](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           others.find(c) != std::string_view::npos;
-  });
-}
+constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info", "warn", "error", "off"};
+constexpr std::array<std::string_view, 3> kFormats = {"auto", "text", "json"};
 
 bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -56,6 +53,11 @@ class ConfigReader {
     with_table(top, "mutation_rules", "mutation_rules",
                [&](TableReader& table) { mutation_rules(table, config.mutation_rules); });
     plugins(top, config.plugin);
+    with_table(top, "chains", "chains", [&](TableReader& table) {
+      table.get("on_unknown", config.chains.on_unknown);
+      table.get("deny_status", config.chains.deny_status, 200, 599);
+    });
+    read_chains(top, config.plugin, config.chain);
     top.report_unknown();
   }
 
@@ -102,19 +104,9 @@ class ConfigReader {
     }
   }
 
-  void one_of(TableReader& table, std::string_view key, const std::string& value,
-              const std::vector<std::string>& allowed) {
-    if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
-    std::string list;
-    for (const std::string& word : allowed) list += (list.empty() ? "" : ", ") + word;
-    table.error(key, "must be one of " + list + ", not '" + value + "'");
-  }
-
   void log(TableReader& table, Log& log) {
-    table.get("level", log.level);
-    one_of(table, "level", log.level, {"trace", "debug", "info", "warn", "error", "off"});
-    table.get("format", log.format);
-    one_of(table, "format", log.format, {"auto", "text", "json"});
+    table.get("level", log.level, kLevels);
+    table.get("format", log.format, kFormats);
   }
 
   void mutation_rules(TableReader& table, MutationRules& rules) {
@@ -130,35 +122,17 @@ class ConfigReader {
   }
 
   void plugins(TableReader& top, std::vector<Plugin>& plugins) {
-    const Value* value = top.take("plugin");
-    if (value == nullptr) return;
-    const auto* array = std::get_if<Value::Array>(&value->data);
-    if (array == nullptr) {
-      top.error("plugin", "must be written as [[plugin]], one table for each plugin");
-      return;
-    }
-    for (const Value& entry : *array) {
-      if (!std::holds_alternative<Value::Table>(entry.data)) {
-        errors_.push_back({file_, entry.position, "plugin must have only tables"});
-        continue;
-      }
-      plugins.push_back(plugin(entry, plugins));
-    }
+    for (const Value* entry : top.take_tables("plugin")) plugins.push_back(plugin(*entry, plugins));
   }
 
   Plugin plugin(const Value& entry, const std::vector<Plugin>& earlier) {
     Plugin plugin;
     plugin.position = entry.position;
     TableReader table(entry, "plugin", file_, errors_);
-    table.get("name", plugin.name);
-    if (entry.find("name") == nullptr) {
-      table.error("name", "is missing: give each [[plugin]] a name of its own");
-    } else if (!is_word(plugin.name, "_.-") || plugin.name.size() > kLongestName) {
-      table.error("name", "must be 1 to 64 of letters, digits, '_', '.' and '-'");
-    } else if (std::any_of(earlier.begin(), earlier.end(),
-                           [&](const Plugin& other) { return other.name == plugin.name; })) {
-      table.error("name", "'" + plugin.name + "' is taken by an earlier [[plugin]]");
-    }
+    table.get_name("plugin", plugin.name, [&](const std::string& name) {
+      return std::any_of(earlier.begin(), earlier.end(),
+                         [&](const auto& other) { return other.name == name; });
+    });
     table.get("module", plugin.module);
     if (entry.find("module") == nullptr) {
       table.error("module", "is missing: name the file in plugins.directory, such as \"instructions.so\"");
@@ -166,12 +140,7 @@ class ConfigReader {
                plugin.module.starts_with('.') || plugin.module.find('\0') != std::string::npos) {
       table.error("module", "must be the name of a file in plugins.directory, without a folder");
     }
-    std::string policy = "fail";
-    table.get("on_error", policy);
-    one_of(table, "on_error", policy, {"fail", "deny", "skip"});
-    plugin.on_error = policy == "deny"   ? FailurePolicy::kDeny
-                      : policy == "skip" ? FailurePolicy::kSkip
-                                         : FailurePolicy::kFail;
+    table.get("on_error", plugin.on_error);
     table.get("deny_status", plugin.deny_status, 200, 599);
     std::string hash;
     table.get("sha256", hash);
@@ -180,6 +149,7 @@ class ConfigReader {
       if (!is_sha256(hash)) table.error("sha256", "must be 64 hexadecimal digits");
       plugin.sha256 = hash;
     }
+    with_table(table, "when", "plugin.when", [&](TableReader& when) { read_when(when, plugin.when); });
     if (const Value* own = table.take_table("config")) {
       plugin.config = *own;
     } else {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/config/match.h"
 #include "core/config/value.h"
 #include "core/http/mutation_rules.h"
 
@@ -69,11 +70,46 @@ struct Plugin {
   FailurePolicy on_error = FailurePolicy::kFail;
   uint32_t deny_status = 500;         ///< HTTP status of kDeny, 200 to 599
   std::optional<std::string> sha256;  ///< 64 lower-case hex digits
+  When when;                          ///< [plugin.when]; empty: always
   Value config;                       ///< [plugin.config]; always a table
   Position position;                  ///< of the entry
 };
 
-/// A whole configuration, valid in itself: names are unique, numbers in range, addresses well formed.
+/// [chains]: what holds for all of them.
+struct Chains {
+  /// When a stream's gRPC metadata names a chain that there is not. kSkip: everything passes unchanged.
+  FailurePolicy on_unknown = FailurePolicy::kFail;
+  uint32_t deny_status = 500;  ///< HTTP status of kDeny, 200 to 599
+};
+
+/// In which order a chain's plugins see the response's phases.
+enum class ResponseOrder : uint8_t {
+  kReverse,  ///< the last in the list first, as Envoy's filters do
+  kSame,     ///< as in the list
+};
+
+/// [chain.override.NAME]: what a plugin has otherwise in this chain.
+struct PluginOverride {
+  std::string plugin;
+  std::optional<FailurePolicy> on_error;
+  std::optional<uint32_t> deny_status;
+  std::optional<Value> config;  ///< laid over the plugin's own options, table by table; such a chain gets an
+                                ///< instance of its own
+  Position position;
+};
+
+/// One [[chain]].
+struct Chain {
+  std::string name;                   ///< unique
+  std::vector<std::string> plugins;   ///< names of [[plugin]] entries, in the order of requests
+  std::optional<RequestMatch> match;  ///< none: the default chain
+  ResponseOrder response_order = ResponseOrder::kReverse;
+  std::vector<PluginOverride> overrides;
+  Position position;
+};
+
+/// A whole configuration, valid in itself: names are unique and known, numbers in range, addresses well formed, and
+/// of the chains, if there are any, exactly one is the default.
 struct Config {
   std::string file;  ///< as given on the command line; empty when built in
   Server server;
@@ -82,6 +118,8 @@ struct Config {
   Plugins plugins;
   MutationRules mutation_rules;
   std::vector<Plugin> plugin;
+  Chains chains;
+  std::vector<Chain> chain;  ///< empty: one chain, "default", of all plugins in file order
 };
 
 /// One thing that is wrong, at a place.

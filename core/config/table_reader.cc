@@ -16,6 +16,14 @@ std::string_view type_name(const Value& value) {
   return kNames[value.data.index()];
 }
 
+bool is_name(std::string_view text) {
+  constexpr std::size_t kLongest = 64;
+  return !text.empty() && text.size() <= kLongest && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
+  });
+}
+
 }  // namespace
 
 TableReader::TableReader(const Value& table, std::string path, const std::string& file,
@@ -86,6 +94,70 @@ void TableReader::get(std::string_view key, std::vector<std::string>& target) {
     }
   }
   target = std::move(texts);
+}
+
+void TableReader::get_list(std::string_view key, std::vector<std::string>& target) {
+  const Value* value = table_.find(key);
+  if (value == nullptr || !std::holds_alternative<std::string>(value->data)) return get(key, target);
+  std::string text;
+  get(key, text);
+  target = {std::move(text)};
+}
+
+void TableReader::get(std::string_view key, std::string& target, std::span<const std::string_view> words) {
+  const Value* value = take(key);
+  if (value == nullptr) return;
+  const auto* text = std::get_if<std::string>(&value->data);
+  if (text == nullptr) {
+    wrong_type(key, *value, "a string");
+  } else if (std::find(words.begin(), words.end(), *text) != words.end()) {
+    target = *text;
+  } else {
+    std::string list;
+    for (const std::string_view word : words) list += (list.empty() ? "" : ", ") + std::string(word);
+    error(key, "must be one of " + list + ", not '" + *text + "'");
+  }
+}
+
+void TableReader::get(std::string_view key, FailurePolicy& target) {
+  static constexpr std::array<std::string_view, 3> kWords = {"fail", "deny", "skip"};
+  std::string word(to_string(target));
+  get(key, word, kWords);
+  target = word == "deny"   ? FailurePolicy::kDeny
+           : word == "skip" ? FailurePolicy::kSkip
+                            : FailurePolicy::kFail;
+}
+
+void TableReader::get_name(std::string_view what, std::string& target,
+                           const std::function<bool(const std::string&)>& taken) {
+  get("name", target);
+  const std::string entry = "[[" + std::string(what) + "]]";
+  if (table_.find("name") == nullptr) {
+    error("name", "is missing: give each " + entry + " a name of its own");
+  } else if (!is_name(target)) {
+    error("name", "must be 1 to 64 of letters, digits, '_', '.' and '-'");
+  } else if (taken(target)) {
+    error("name", "'" + target + "' is taken by an earlier " + entry);
+  }
+}
+
+std::vector<const Value*> TableReader::take_tables(std::string_view key) {
+  const Value* value = take(key);
+  if (value == nullptr) return {};
+  const auto* array = std::get_if<Value::Array>(&value->data);
+  if (array == nullptr) {
+    error(key, "must be written as [[" + full_name(key) + "]], one table for each");
+    return {};
+  }
+  std::vector<const Value*> tables;
+  for (const Value& entry : *array) {
+    if (std::holds_alternative<Value::Table>(entry.data)) {
+      tables.push_back(&entry);
+    } else {
+      errors_.push_back({file_, entry.position, full_name(key) + " must have only tables"});
+    }
+  }
+  return tables;
 }
 
 void TableReader::get(std::string_view key, uint32_t& target, uint32_t least, uint32_t most) {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +23,15 @@ class TableReader {
   void get(std::string_view key, bool& target);
   void get(std::string_view key, std::string& target);
   void get(std::string_view key, std::vector<std::string>& target);
+  /// One string, or an array of them.
+  void get_list(std::string_view key, std::vector<std::string>& target);
+  /// One of these words.
+  void get(std::string_view key, std::string& target, std::span<const std::string_view> words);
+  /// "fail", "deny" or "skip".
+  void get(std::string_view key, FailurePolicy& target);
+  /// The key `name` of a [[what]] entry, required: 1 to 64 of letters, digits, '_', '.' and '-', and not taken.
+  void get_name(std::string_view what, std::string& target,
+                const std::function<bool(const std::string&)>& taken);
   /// Whole numbers from `least` to `most`.
   void get(std::string_view key, uint32_t& target, uint32_t least, uint32_t most);
   /// A size: a whole number of bytes, or text with a unit.
@@ -32,11 +43,19 @@ class TableReader {
   /// The table under a key; null if it is missing or no table, which is then reported.
   const Value* take_table(std::string_view key);
 
+  /// The tables of an array of tables, written [[key]]; what is no table is reported and left out.
+  std::vector<const Value*> take_tables(std::string_view key);
+
   /// Reports an error at the value under `key`, or at the table where there is none.
   void error(std::string_view key, std::string text);
   /// Reports every key that no getter asked for, with the nearest one that was.
   void report_unknown();
+  /// A reader of a table below this one, which take_table gave.
+  [[nodiscard]] TableReader below(std::string_view key, const Value& table) const {
+    return {table, full_name(key), file_, errors_};
+  }
 
+  [[nodiscard]] const Value& table() const { return table_; }
   [[nodiscard]] std::string full_name(std::string_view key) const;
 
  private:

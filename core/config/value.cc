@@ -81,4 +81,21 @@ std::string to_json(const Value& value) {
   return out;
 }
 
+Value merged(const Value& base, const Value& over) {
+  const auto* under = std::get_if<Value::Table>(&base.data);
+  const auto* upper = std::get_if<Value::Table>(&over.data);
+  if (under == nullptr || upper == nullptr) return over;
+  Value::Table table = *under;
+  for (const auto& [key, value] : *upper) {
+    const auto same =
+        std::find_if(table.begin(), table.end(), [&](const auto& entry) { return entry.first == key; });
+    if (same == table.end()) {
+      table.emplace_back(key, value);
+    } else {
+      same->second = merged(same->second, value);
+    }
+  }
+  return {std::move(table), base.position};
+}
+
 }  // namespace extprocd::config

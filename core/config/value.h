@@ -27,6 +27,9 @@ struct Value {
   [[nodiscard]] const Value* find(std::string_view key) const;
 };
 
+/// `base` with `over` laid on it: tables are merged key by key, everything else in `over` replaces what is there.
+Value merged(const Value& base, const Value& over);
+
 /// The value as JSON text. Not-a-number and infinities become null.
 std::string to_json(const Value& value);
 

@@ -20,19 +20,22 @@ struct ChainLink {
   PluginHost* host;  ///< name, metrics, log
   config::FailurePolicy on_error;
   uint32_t deny_status;
+  const config::When* when;  ///< null: always
   std::size_t state_offset;  ///< of its per-stream state in the chain's state memory
 };
 
 /// An ordered list of plugins that a stream runs. Immutable once built; shared by all threads.
 class Chain {
  public:
-  explicit Chain(std::string name) : name_(std::move(name)) {}
+  explicit Chain(std::string name, config::ResponseOrder response_order = config::ResponseOrder::kReverse)
+      : name_(std::move(name)), response_order_(response_order) {}
 
-  /// Appends a plugin; while the generation is built.
+  /// Appends a plugin; while the generation is built. What is borrowed outlives the chain.
   void add(const extproc_plugin& descriptor, void* instance, PluginHost& host, config::FailurePolicy on_error,
-           uint32_t deny_status);
+           uint32_t deny_status, const config::When* when = nullptr);
 
   [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] config::ResponseOrder response_order() const { return response_order_; }
   [[nodiscard]] const std::vector<ChainLink>& links() const { return links_; }
   /// EXTPROC_PHASE_BIT of every phase that some plugin asked for.
   [[nodiscard]] uint32_t phases() const { return phases_; }
@@ -43,6 +46,7 @@ class Chain {
 
  private:
   std::string name_;
+  config::ResponseOrder response_order_;
   std::vector<ChainLink> links_;
   uint32_t phases_ = 0;
   std::size_t state_size_ = 0;

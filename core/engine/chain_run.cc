@@ -8,6 +8,7 @@
 
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
+#include "core/engine/matching.h"
 #include "core/http/header_syntax.h"
 #include "core/http/utf8.h"
 
@@ -109,7 +110,8 @@ PhaseResult ChainRun::run(uint32_t phase, uint32_t flags) {
 PhaseResult ChainRun::run_from_cursor() {
   const std::size_t count = chain_.links().size();
   while (step_ < count) {
-    const std::size_t position = is_response(phase_) ? count - 1 - step_ : step_;
+    const bool reversed = is_response(phase_) && chain_.response_order() == config::ResponseOrder::kReverse;
+    const std::size_t position = reversed ? count - 1 - step_ : step_;
     ++step_;
     if (auto result = run_link(position)) return std::move(*result);
   }
@@ -120,6 +122,7 @@ std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
   const ChainLink& link = chain_.links()[position];
   LinkState& state = states_[position];
   if (state.done || (link.descriptor->phases & EXTPROC_PHASE_BIT(phase_)) == 0) return std::nullopt;
+  if (link.when != nullptr && !takes_part(link, state)) return std::nullopt;
 
   extproc_call call(exchange_, link, phase_);
   set_undo_point(phase_);
@@ -138,6 +141,18 @@ std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
   if (action == EXTPROC_REPLY) call.failure_text = "answered EXTPROC_REPLY without a reply";
   if (action > EXTPROC_FINISH) call.failure_text = "answered an unknown action " + std::to_string(action);
   return on_failure(position, call);
+}
+
+bool ChainRun::takes_part(const ChainLink& link, LinkState& state) {
+  if (!state.request_judged) {
+    state.request_judged = true;
+    // Not for this stream at all: headers that have not come by the plugin's first phase never will.
+    if (!fits(link.when->request, exchange_)) {
+      state.done = true;
+      return false;
+    }
+  }
+  return fits_direction(*link.when, exchange_, phase_);
 }
 
 bool ChainRun::begin(std::size_t position, extproc_call& call) {
@@ -217,7 +232,10 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
   PhaseResult result;
   result.kind = PhaseResult::Kind::kReply;
   result.reply = std::move(reply);
-  for (std::size_t i = chain_.links().size(); i-- > 0;) {
+  const std::size_t count = chain_.links().size();
+  for (std::size_t step = 0; step < count; ++step) {
+    const std::size_t i =
+        chain_.response_order() == config::ResponseOrder::kReverse ? count - 1 - step : step;
     const ChainLink& link = chain_.links()[i];
     LinkState& state = states_[i];
     const bool wants = (link.descriptor->phases & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0;

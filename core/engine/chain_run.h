@@ -37,7 +37,8 @@ class ChainRun {
   ChainRun(const ChainRun&) = delete;
   ChainRun& operator=(const ChainRun&) = delete;
 
-  /// Runs a phase (EXTPROC_*) through the plugins that asked for it: requests in order, responses in reverse.
+  /// Runs a phase (EXTPROC_*) through the plugins that asked for it and whose condition holds: requests in order,
+  /// responses in the chain's response order.
   PhaseResult run(uint32_t phase, uint32_t flags);
 
   /// Tells every plugin that had begun that the stream is over, in reverse order. Once.
@@ -46,12 +47,14 @@ class ChainRun {
  private:
   struct LinkState {
     bool begun = false;
-    bool done = false;  // finished, left out after a failure, or not to be asked again
+    bool done = false;            // finished, left out after a failure, or not to be asked again
+    bool request_judged = false;  // its `when` has been held against the request
     std::chrono::nanoseconds spent{0};
   };
 
   PhaseResult run_from_cursor();
   std::optional<PhaseResult> run_link(std::size_t position);
+  bool takes_part(const ChainLink& link, LinkState& state);
   bool begin(std::size_t position, extproc_call& call);
   std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call);
   PhaseResult reply_with(std::size_t position, LocalReply reply);

@@ -207,14 +207,10 @@ TEST_F(ChainRunTest, a_reply_to_a_buffered_response_body_is_possible_while_its_h
 
 TEST_F(ChainRunTest, an_unknown_action_and_a_reply_without_reply_are_failures) {
   for (const extproc_action action : {77U, EXTPROC_REPLY}) {
-    generation_ = std::make_shared<Generation>();
-    generation_->metrics = &metrics_;
-    stream_.reset();
-    sink_ = {};
+    begin_anew();
     add_plugin("p", {EXTPROC_REQUEST_HEADERS}).on_phase = [action](auto...) { return action; };
     send("request_headers {}");
     EXPECT_EQ(sink_.status->code(), absl::StatusCode::kUnknown);
-    stream_.reset();
   }
 }
 

@@ -56,12 +56,26 @@ inline extproc_str abi(std::string_view text) { return {text.data(), text.size()
 
 class EngineFixture : public testing::Test {
  protected:
-  EngineFixture() { generation_->metrics = &metrics_; }
+  EngineFixture() { begin_anew(); }
   ~EngineFixture() override { stream_.reset(); }
 
-  /// Adds a plugin to the end of the chain; before the first send().
+  /// A generation without plugins, and no stream yet.
+  void begin_anew() {
+    stream_.reset();
+    sink_ = {};
+    generation_ = std::make_shared<Generation>();
+    generation_->metrics = &metrics_;
+    generation_->chains.add(std::make_unique<Chain>("default"));
+  }
+
+  /// The chain that streams get where nothing else is said.
+  Chain& default_chain() { return *generation_->chains.entries()[0].chain; }
+
+  /// Adds a plugin to the end of a chain (the default one, if none is given); before the first send().
   ScriptedPlugin& add_plugin(std::string name, std::vector<uint32_t> phases,
-                             config::FailurePolicy on_error = config::FailurePolicy::kFail) {
+                             config::FailurePolicy on_error = config::FailurePolicy::kFail,
+                             const config::When* when = nullptr, Chain* chain = nullptr) {
+    if (chain == nullptr) chain = &default_chain();
     ScriptedPlugin& plugin = plugins_.emplace_back();
     extproc_plugin& descriptor = plugin.descriptor;
     descriptor.struct_size = sizeof descriptor;
@@ -88,7 +102,7 @@ class EngineFixture : public testing::Test {
     entry.name = std::move(name);
     plugin.host =
         std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
-    generation_->chain.add(descriptor, &plugin, *plugin.host, on_error, 503);
+    chain->add(descriptor, &plugin, *plugin.host, on_error, 503, when);
     return plugin;
   }
 
@@ -96,7 +110,7 @@ class EngineFixture : public testing::Test {
     if (!stream_) {
       StreamFacts facts;
       facts.peer = "ipv4:127.0.0.1:4711";
-      facts.metadata = {{"x-extproc-tenant", "acme"}};
+      facts.metadata = grpc_metadata_;
       stream_ = std::make_unique<Stream>(generation_, sink_, facts, 42);
     }
     return *stream_;
@@ -133,10 +147,11 @@ class EngineFixture : public testing::Test {
 
   static double value_of(const telemetry::Counter& counter) { return static_cast<double>(counter.value()); }
 
+  std::vector<std::pair<std::string, std::string>> grpc_metadata_ = {{"x-extproc-tenant", "acme"}};
   telemetry::Registry registry_{2};
   telemetry::Metrics metrics_{registry_};
   std::deque<ScriptedPlugin> plugins_;
-  std::shared_ptr<Generation> generation_ = std::make_shared<Generation>();
+  std::shared_ptr<Generation> generation_;
   RecordingSink sink_;
   std::unique_ptr<Stream> stream_;
 };

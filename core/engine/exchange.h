@@ -33,7 +33,10 @@ struct LocalReply {
 /// store. Belongs to one stream; one thread at a time.
 class Exchange {
  public:
-  Exchange(uint64_t id, const StreamFacts& facts, std::string_view chain, const http::MutationRules& rules);
+  Exchange(uint64_t id, const StreamFacts& facts, const http::MutationRules& rules);
+
+  /// What plugins are told of the chain; before the first of them runs. The name outlives the exchange.
+  void set_chain(std::string_view name);
 
   /// The map of a headers or trailers phase (EXTPROC_*), or of EXTPROC_LOCAL_REPLY; null for body phases and
   /// others.
@@ -56,7 +59,6 @@ class Exchange {
  private:
   std::array<http::HeaderMap, 5> maps_;
   std::string peer_;
-  std::string chain_;
   std::vector<std::pair<std::string, std::string>> metadata_storage_;
   std::vector<extproc_header> metadata_views_;
 };

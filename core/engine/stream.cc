@@ -69,8 +69,7 @@ Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const S
     : generation_(std::move(generation)),
       metrics_(*generation_->metrics),
       sink_(sink),
-      exchange_(id, facts, generation_->chain.name(), generation_->config.mutation_rules),
-      chain_run_(generation_->chain, exchange_),
+      exchange_(id, facts, generation_->config.mutation_rules),
       outbound_(sink, metrics_),
       started_at_(Clock::now()) {
   metrics_.streams_started.add();
@@ -156,9 +155,12 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
   // Headers stay readable in later phases, so their messages stay; a body lives until it is answered.
   if (!is_body) kept_.push_back(std::move(message));
   const extproc_str slice = to_abi(view_.body().body);
-  if (generation_->chain.phases() != 0) {
+  if (chain_ == nullptr ? generation_->chains.wants_first_message() : chain_->phases() != 0) {
     show_to_plugins(incoming, slice);
-    PhaseResult result = chain_run_.run(incoming.phase, end_of_stream ? EXTPROC_END_OF_STREAM : 0);
+  }
+  if (chain_ == nullptr && !choose_chain(incoming)) return;
+  if (chain_->phases() != 0) {
+    PhaseResult result = chain_run_->run(incoming.phase, end_of_stream ? EXTPROC_END_OF_STREAM : 0);
     exchange_.body = {};
     if (result.kind == PhaseResult::Kind::kReply) {
       reply_and_stop(*result.reply);
@@ -184,6 +186,37 @@ void Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
   exchange_.attributes.add(view_.attributes());
   exchange_.metadata.update(view_.metadata_context());
   exchange_.reply_possible = reply_possible(incoming);
+}
+
+/// Gives the stream its chain, by what its first message says. False: the stream is over.
+bool Stream::choose_chain(const Incoming& incoming) {
+  static const Chain kNone("none");
+  const ChainTable::Entry* entry = generation_->chains.choose(exchange_);
+  if (entry == nullptr) on_unknown_chain(incoming);
+  if (state_ != State::kOpen) return false;
+  if (entry != nullptr && entry->streams != nullptr) entry->streams->add();
+  chain_ = entry != nullptr ? entry->chain.get() : &kNone;
+  exchange_.set_chain(chain_->name());
+  chain_run_.emplace(*chain_, exchange_);
+  return true;
+}
+
+void Stream::on_unknown_chain(const Incoming& incoming) {
+  metrics_.unknown_chains.add();
+  const std::string text = generation_->chains.report_unknown(exchange_);
+  const config::Chains& rule = generation_->config.chains;
+  const bool deny = rule.on_unknown == config::FailurePolicy::kDeny && reply_possible(incoming);
+  if (rule.on_unknown == config::FailurePolicy::kSkip) return;
+  if (deny) {
+    LocalReply reply;
+    reply.status = rule.deny_status;
+    reply.details = "extproc_unknown_chain";
+    exchange_.map(EXTPROC_LOCAL_REPLY)
+        ->add_original(":status", exchange_.arena.copy(std::to_string(reply.status)), exchange_.arena);
+    reply_and_stop(reply);
+    return;
+  }
+  finish(absl::NotFoundError(text), EndReason::kFailed);
 }
 
 bool Stream::reply_possible(const Incoming& incoming) const {
@@ -247,8 +280,9 @@ void Stream::end_plugins(EndReason reason, const absl::Status& status) {
   if (std::exchange(plugins_ended_, true)) return;
   metrics_.streams_ended[static_cast<std::size_t>(reason)]->add();
   exchange_.reply_possible = false;
-  chain_run_.end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()),
-                 Clock::now() - started_at_);
+  if (!chain_run_) return;
+  chain_run_->end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()),
+                  Clock::now() - started_at_);
 }
 
 void Stream::half_closed() {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -54,6 +55,8 @@ class Stream final : public ServerStream {
   [[nodiscard]] absl::Status take_in_stream_facts();
   void run_phase(const Incoming& incoming, Message message);
   void show_to_plugins(const Incoming& incoming, const extproc_str& slice);
+  [[nodiscard]] bool choose_chain(const Incoming& incoming);
+  void on_unknown_chain(const Incoming& incoming);
   void answer(const Incoming& incoming, bool end_of_stream);
   void reply_and_stop(const LocalReply& reply);
   void protocol_error(const absl::Status& status);
@@ -65,7 +68,8 @@ class Stream final : public ServerStream {
   const telemetry::Metrics& metrics_;
   Sink& sink_;
   Exchange exchange_;
-  ChainRun chain_run_;
+  const Chain* chain_ = nullptr;  // null until the first message that has a phase
+  std::optional<ChainRun> chain_run_;
   Outbound outbound_;
   wire::RequestView view_;
   std::array<Direction, 2> directions_;

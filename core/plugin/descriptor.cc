@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 
 namespace extprocd::plugin {
 namespace {
@@ -66,7 +67,7 @@ absl::Status check_descriptor(const extproc_plugin* descriptor,
   }
   if (!EXTPROC_HAS(descriptor, extproc_plugin, stream_end)) {
     return refuse("found a descriptor of " + std::to_string(descriptor->struct_size) + " bytes; version " +
-                  own + " has at least " + std::to_string(sizeof(extproc_plugin)) +
+                  own + " has at least " + std::to_string(offsetof(extproc_plugin, attributes)) +
                   ": set struct_size to sizeof(extproc_plugin)");
   }
   if (descriptor->id == nullptr || !is_id(descriptor->id)) {

@@ -39,7 +39,7 @@ TEST(Descriptor, each_fault_is_named) {
   using Break = std::function<void(extproc_plugin&)>;
   const std::vector<std::pair<Break, std::string>> faults = {
       {[](auto& p) { p.struct_size = 0; }, "too small"},
-      {[](auto& p) { p.struct_size = sizeof p - 8; }, "struct_size"},
+      {[](auto& p) { p.struct_size = offsetof(extproc_plugin, stream_end); }, "struct_size"},
       {[](auto& p) { p.abi_major = 9; }, "9."},
       {[](auto& p) { p.abi_minor = 7; }, "gcc 12"},
       {[](auto& p) { p.id = nullptr; }, "id"},

@@ -1,5 +1,7 @@
 #include "core/server/generation_builder.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/plugin/module_file.h"
@@ -10,80 +12,118 @@ namespace {
 using engine::HostedPlugin;
 using engine::PluginHost;
 
-/// Creates one plugin, or adds what is wrong with it to `errors`.
-void add_plugin(const config::Plugin& entry, const std::string& directory, plugin::ModuleRegistry& modules,
-                telemetry::Registry& registry, engine::Generation& generation,
-                std::vector<config::Diagnostic>& errors) {
-  const std::string& file = generation.config.file;
-  const auto refuse = [&](const std::string& text) {
-    errors.push_back({file, entry.position, "plugin '" + entry.name + "': " + text});
-  };
-  auto module = modules.load(directory, entry.module, entry.sha256);
-  if (!module.ok()) return refuse(std::string(module.status().message()));
-
-  HostedPlugin hosted;
-  const extproc_plugin& descriptor = *(*module)->descriptor;
-  hosted.host = std::make_unique<PluginHost>(entry, file, descriptor.id, descriptor.phases, registry);
-  auto created = plugin::Plugin::create(*module, hosted.host->table());
-  const std::vector<config::Diagnostic> reported = hosted.host->finish_create();
-  errors.insert(errors.end(), reported.begin(), reported.end());
-  if (!created.ok()) {
-    // What the plugin reported says more than that it failed.
-    if (reported.empty()) refuse((*module)->path + ": " + std::string(created.status().message()));
-    return;
-  }
-  hosted.plugin = std::move(*created);
-  if (!reported.empty()) return;
-  generation.chain.add(hosted.plugin->descriptor(), hosted.plugin->instance(), *hosted.host, entry.on_error,
-                       entry.deny_status);
-  telemetry::show_plugin_info(registry, entry.name, descriptor.id, descriptor.version, (*module)->sha256);
-  generation.plugins.push_back(std::move(hosted));
+/// The chain that a configuration without any has.
+config::Chain implicit_chain(const config::Config& config) {
+  config::Chain chain;
+  chain.name = "default";
+  for (const config::Plugin& entry : config.plugin) chain.plugins.push_back(entry.name);
+  return chain;
 }
 
-std::string phase_names(uint32_t phases) {
-  std::string names;
-  for (uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
-    if ((phases & EXTPROC_PHASE_BIT(phase)) == 0) continue;
-    names +=
-        (names.empty() ? "" : ", ") + std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
-  }
-  return names.empty() ? "none" : names;
+const config::PluginOverride* override_of(const config::Chain& chain, const std::string& plugin) {
+  const auto found = std::find_if(chain.overrides.begin(), chain.overrides.end(),
+                                  [&](const auto& change) { return change.plugin == plugin; });
+  return found == chain.overrides.end() ? nullptr : &*found;
 }
+
+/// Builds one generation; what is wrong is collected.
+class Builder {
+ public:
+  Builder(const config::Config& config, plugin::ModuleRegistry& modules, telemetry::Registry& registry,
+          const telemetry::Metrics& metrics)
+      : modules_(modules), registry_(registry), generation_(std::make_shared<engine::Generation>()) {
+    generation_->config = config;
+    generation_->metrics = &metrics;
+    directory_ =
+        config.plugins.directory.empty() ? plugin::default_plugin_directory() : config.plugins.directory;
+  }
+
+  BuildResult build() {
+    auto& chains = generation_->config.chain;
+    if (chains.empty()) chains.push_back(implicit_chain(generation_->config));
+    for (const config::Chain& chain : chains) add_chain(chain);
+    if (!errors_.empty()) generation_.reset();
+    return {std::move(generation_), std::move(errors_)};
+  }
+
+ private:
+  void add_chain(const config::Chain& chain) {
+    auto built = std::make_unique<engine::Chain>(chain.name, chain.response_order);
+    for (const std::string& name : chain.plugins) {
+      const config::Plugin& entry = entry_of(name);
+      const config::PluginOverride* change = override_of(chain, name);
+      const HostedPlugin* hosted =
+          change != nullptr && change->config ? own_instance(entry, *change) : shared(entry);
+      if (hosted == nullptr) continue;
+      const auto on_error = change != nullptr && change->on_error ? *change->on_error : entry.on_error;
+      const auto deny_status =
+          change != nullptr && change->deny_status ? *change->deny_status : entry.deny_status;
+      built->add(hosted->plugin->descriptor(), hosted->plugin->instance(), *hosted->host, on_error,
+                 deny_status, entry.when.empty() ? nullptr : &entry.when);
+    }
+    generation_->chains.add(std::move(built), chain.match, &telemetry::chain_streams(registry_, chain.name));
+  }
+
+  const config::Plugin& entry_of(const std::string& name) const {
+    const auto& entries = generation_->config.plugin;
+    return *std::find_if(entries.begin(), entries.end(),
+                         [&](const auto& entry) { return entry.name == name; });
+  }
+
+  /// The instance with the plugin's own options, made when the first chain wants it; null if that failed.
+  const HostedPlugin* shared(const config::Plugin& entry) {
+    const auto known = shared_.find(entry.name);
+    if (known != shared_.end()) return known->second;
+    return shared_[entry.name] = create(entry);
+  }
+
+  const HostedPlugin* own_instance(config::Plugin entry, const config::PluginOverride& change) {
+    entry.config = config::merged(entry.config, *change.config);
+    entry.position = change.position;
+    return create(entry);
+  }
+
+  /// Creates an instance, or adds what is wrong with it to the errors.
+  const HostedPlugin* create(const config::Plugin& entry) {
+    const std::string& file = generation_->config.file;
+    const auto refuse = [&](const std::string& text) {
+      errors_.push_back({file, entry.position, "plugin '" + entry.name + "': " + text});
+      return nullptr;
+    };
+    auto module = modules_.load(directory_, entry.module, entry.sha256);
+    if (!module.ok()) return refuse(std::string(module.status().message()));
+
+    HostedPlugin hosted;
+    const extproc_plugin& descriptor = *(*module)->descriptor;
+    hosted.host = std::make_unique<PluginHost>(entry, file, descriptor.id, descriptor.phases, registry_);
+    auto created = plugin::Plugin::create(*module, hosted.host->table());
+    const std::vector<config::Diagnostic> reported = hosted.host->finish_create();
+    errors_.insert(errors_.end(), reported.begin(), reported.end());
+    if (!created.ok()) {
+      // What the plugin reported says more than that it failed.
+      if (reported.empty()) refuse((*module)->path + ": " + std::string(created.status().message()));
+      return nullptr;
+    }
+    hosted.plugin = std::move(*created);
+    if (!reported.empty()) return nullptr;
+    telemetry::show_plugin_info(registry_, entry.name, descriptor.id, descriptor.version, (*module)->sha256);
+    generation_->plugins.push_back(std::make_unique<HostedPlugin>(std::move(hosted)));
+    return generation_->plugins.back().get();
+  }
+
+  plugin::ModuleRegistry& modules_;
+  telemetry::Registry& registry_;
+  std::shared_ptr<engine::Generation> generation_;
+  std::string directory_;
+  std::map<std::string, const HostedPlugin*> shared_;
+  std::vector<config::Diagnostic> errors_;
+};
 
 }  // namespace
 
 BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
                              telemetry::Registry& registry, const telemetry::Metrics& metrics) {
-  BuildResult result;
-  auto generation = std::make_shared<engine::Generation>();
-  generation->config = config;
-  generation->metrics = &metrics;
-  const std::string directory =
-      config.plugins.directory.empty() ? plugin::default_plugin_directory() : config.plugins.directory;
-  for (const config::Plugin& entry : config.plugin) {
-    add_plugin(entry, directory, modules, registry, *generation, result.errors);
-  }
-  if (result.errors.empty()) result.generation = std::move(generation);
-  return result;
-}
-
-std::string describe(const engine::Generation& generation) {
-  std::string text = "chain '" + generation.chain.name() + "':\n";
-  if (generation.chain.links().empty()) text += "  no plugins: everything passes unchanged\n";
-  std::size_t place = 0;
-  for (const HostedPlugin& hosted : generation.plugins) {
-    const engine::ChainLink& link = generation.chain.links()[place];
-    const extproc_plugin& descriptor = *link.descriptor;
-    text += "  " + std::to_string(++place) + ". " + hosted.host->name() + ": " + descriptor.id + " " +
-            descriptor.version + "\n";
-    text += "     file     " + hosted.plugin->module().path + "\n";
-    text += "     sha256   " + hosted.plugin->module().sha256 + "\n";
-    text += "     on_error " + std::string(config::to_string(link.on_error));
-    if (link.on_error == config::FailurePolicy::kDeny)
-      text += " with status " + std::to_string(link.deny_status);
-    text += "\n     phases   " + phase_names(descriptor.phases) + "\n";
-  }
-  return text;
+  return Builder(config, modules, registry, metrics).build();
 }
 
 }  // namespace extprocd::server

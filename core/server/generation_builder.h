@@ -18,12 +18,9 @@ struct BuildResult {
   std::vector<config::Diagnostic> errors;
 };
 
-/// Loads the modules that a configuration names, creates the plugins and compiles the chain. Nothing is
-/// published. `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
+/// Loads the modules that a configuration names, creates the plugins and compiles the chains. Nothing is
+/// published. A plugin that is in no chain is not loaded. `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
 BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
                              telemetry::Registry& registry, const telemetry::Metrics& metrics);
-
-/// The chain as a person reads it: one line a plugin, with module, version, hash, policy and phases.
-std::string describe(const engine::Generation& generation);
 
 }  // namespace extprocd::server

@@ -14,6 +14,7 @@
 #include "core/admin/admin_server.h"
 #include "core/engine/process_service.h"
 #include "core/engine/version.h"
+#include "core/server/describe.h"
 #include "core/server/generation_builder.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
@@ -88,18 +89,23 @@ class StopSignal {
   sigset_t signals_{};
 };
 
-std::string joined(const std::vector<std::string>& parts) {
+std::string joined(const std::vector<std::string>& parts, const std::string& between = ", ") {
   std::string all;
-  for (const std::string& part : parts) all += (all.empty() ? "" : ", ") + part;
+  for (const std::string& part : parts) all += (all.empty() ? "" : between) + part;
   return all;
 }
 
 std::string chain_names(const engine::Generation& generation) {
   std::vector<std::string> names;
-  for (const auto& link : generation.chain.links()) {
-    names.push_back(link.host->name() + " (" + link.descriptor->id + " " + link.descriptor->version + ")");
+  for (const auto& entry : generation.chains.entries()) {
+    std::vector<std::string> plugins;
+    for (const auto& link : entry.chain->links()) {
+      plugins.push_back(link.host->name() + " (" + link.descriptor->id + " " + link.descriptor->version +
+                        ")");
+    }
+    names.push_back(entry.chain->name() + ": " + (plugins.empty() ? "no plugins" : joined(plugins)));
   }
-  return names.empty() ? "empty" : joined(names);
+  return joined(names, "; ");
 }
 
 }  // namespace
@@ -138,8 +144,10 @@ absl::Status serve(const config::Config& config) {
       "extprocd " + std::string(engine::kVersion) + " serves ext_proc on " +
           joined((*transport)->addresses()) + ", admin on " + (admin ? admin->address() : "none") +
           ", threads " + std::to_string(thread_count(config)) + ", configuration " +
-          (config.file.empty() ? "built in" : config.file) +
-          ", chain: " + chain_names(*foundation.generation));
+          (config.file.empty() ? "built in" : config.file) + ", chains " +
+          chain_names(*foundation.generation));
+  for (const auto& note : never_reached(*foundation.generation))
+    log(Level::kWarn, "server", note.to_string());
 
   const int signal = stop.wait();
   log(Level::kInfo, "server", std::string(signal == SIGINT ? "SIGINT" : "SIGTERM") + ": draining");
@@ -163,6 +171,9 @@ bool check(const config::Config& config) {
   std::printf("configuration %s is valid\nlisten: %s\nadmin: %s\n%s",
               config.file.empty() ? "(built in)" : config.file.c_str(), joined(config.server.listen).c_str(),
               config.admin.listen.c_str(), describe(*foundation.generation).c_str());
+  for (const auto& note : never_reached(*foundation.generation)) {
+    std::printf("note: %s\n", note.to_string().c_str());
+  }
   return true;
 }
 

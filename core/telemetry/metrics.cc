@@ -60,7 +60,9 @@ Metrics::Metrics(Registry& registry)
                       kLimits)),
       protocol_errors(
           registry.counter("extproc_protocol_errors_total",
-                           "Streams ended because the data plane broke the protocol or a limit.")) {
+                           "Streams ended because the data plane broke the protocol or a limit.")),
+      unknown_chains(registry.counter("extproc_unknown_chain_streams_total",
+                                      "Streams whose x-extproc-chain names no chain.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] = &registry.histogram("extproc_processing_duration_seconds",
                                         "Time from a message's coming to its reply, all plugins included.",
@@ -88,6 +90,11 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
                                           "Immediate responses given by a plugin.", common);
   failures = counters(registry, "extproc_plugin_failures_total",
                       "Failed callbacks, by the policy that was applied.", "policy", kPolicies, common);
+}
+
+Counter& chain_streams(Registry& registry, std::string_view chain) {
+  return registry.counter("extproc_chain_streams_total", "Streams, by the chain that they got.",
+                          {{"chain", std::string(chain)}});
 }
 
 void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,

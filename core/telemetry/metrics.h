@@ -42,6 +42,7 @@ struct Metrics {
   std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming to its reply
   std::array<Counter*, 2> limits;        ///< by Limit
   Counter& protocol_errors;
+  Counter& unknown_chains;
 };
 
 /// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts
@@ -57,6 +58,9 @@ struct PluginMetrics {
   Counter* immediate_responses;
   std::array<Counter*, 3> failures;  ///< by config::FailurePolicy: fail, deny, skip
 };
+
+/// extproc_chain_streams_total: how many streams got a chain.
+Counter& chain_streams(Registry& registry, std::string_view chain);
 
 /// extproc_plugin_info: which file a configured plugin runs from.
 void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,

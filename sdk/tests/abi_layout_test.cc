@@ -114,7 +114,7 @@ AT(extproc_store_api, get, 8);
 AT(extproc_store_api, set, 16);
 AT(extproc_store_api, remove, 24);
 
-SIZE(extproc_plugin, 104, 8);
+SIZE(extproc_plugin, 112, 8);
 AT(extproc_plugin, struct_size, 0);
 AT(extproc_plugin, abi_major, 4);
 AT(extproc_plugin, abi_minor, 6);
@@ -133,6 +133,7 @@ AT(extproc_plugin, destroy, 72);
 AT(extproc_plugin, stream_begin, 80);
 AT(extproc_plugin, on_phase, 88);
 AT(extproc_plugin, stream_end, 96);
+AT(extproc_plugin, attributes, 104);
 
 TEST(AbiLayout, a_field_is_there_only_if_the_struct_says_so) {
   extproc_stream_end end{};

@@ -89,6 +89,24 @@ TEST(Descriptor, says_what_the_class_overrides) {
   EXPECT_EQ(inherited.required_extensions[1], nullptr);
 }
 
+class Reading : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr const char* attributes[] = {"source.address", "xds.route_name", nullptr};
+  struct Stream : extproc::Stream<Reading> {
+    using extproc::Stream<Reading>::Stream;
+  };
+};
+
+TEST(Descriptor, lists_the_attributes_that_the_class_declares) {
+  static constexpr extproc_plugin kReading = describe<Reading>("test.reading", "1");
+  ASSERT_NE(kReading.attributes, nullptr);
+  EXPECT_STREQ(kReading.attributes[1], "xds.route_name");
+  EXPECT_EQ(kReading.attributes[2], nullptr);
+  static constexpr extproc_plugin kNothing = describe<Nothing>("test.nothing", "1");
+  EXPECT_EQ(kNothing.attributes, nullptr);
+}
+
 TEST(Descriptor, ids_are_checked_by_the_compiler) {
   using extproc::detail::is_id;
   static_assert(is_id("example.tenant-header") && is_id("a") && is_id("a1_.b"));

@@ -236,7 +236,7 @@ def test_it_stands_in_for_the_sample_server(run_envoy: RunEnvoy, tmp_path: Path)
 def test_the_binary_runs_from_any_folder_and_logs_json_where_no_terminal_is(extprocd: Extprocd) -> None:
     first = extprocd.log().splitlines()[0]
     assert first.startswith('{"time":"')
-    for part in ["extprocd 0.", extprocd.address, extprocd.admin, "chain: instructions"]:
+    for part in ["extprocd 0.", extprocd.address, extprocd.admin, "chains default: instructions"]:
         assert part in first
 
 

@@ -354,6 +354,10 @@ typedef struct extproc_plugin {
   /* [stream] Once, last, if stream_begin succeeded. Headers can still be read through `call`, no longer
    * changed. May be null. */
   void (*stream_end)(void* instance, void* state, extproc_call* call, const extproc_stream_end* end);
+
+  /* Attributes that the plugin reads ("source.address"), ended by null, so that the host can say which ones the data
+   * plane must be told to send. May be null. */
+  const char* const* attributes;
 } extproc_plugin;
 
 /* The one exported symbol of a module. [load], may be called more than once. */

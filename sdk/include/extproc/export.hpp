@@ -231,6 +231,18 @@ constexpr bool is_id(std::string_view id) noexcept {
   return before != '.';
 }
 
+/// P::attributes, where there is one: `static constexpr const char* attributes[] = {"source.address", nullptr};`
+template <typename P, typename = void>
+struct DeclaredAttributes {
+  static constexpr const char* const* kNames = nullptr;
+};
+template <typename P>
+struct DeclaredAttributes<P, std::void_t<decltype(P::attributes[0])>> {
+  static constexpr std::size_t kCount = sizeof(P::attributes) / sizeof(P::attributes[0]);
+  static_assert(P::attributes[kCount - 1] == nullptr, "the plugin's `attributes` must end with nullptr");
+  static constexpr const char* const* kNames = P::attributes;
+};
+
 template <typename P>
 constexpr extproc_plugin describe(const char* id, const char* version) noexcept {
   static_assert(std::is_base_of_v<Plugin, P>, "the plugin must derive from extproc::Plugin");
@@ -256,6 +268,7 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
   made.stream_begin = &Entries<P>::stream_begin;
   made.on_phase = &Entries<P>::on_phase;
   made.stream_end = &Entries<P>::stream_end;
+  made.attributes = DeclaredAttributes<P>::kNames;
   return made;
 }
 

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/engine/generation.h"
+
+namespace extprocd::server {
+
+/// What Envoy's ext_proc filter must be told so that a chain sees what it needs, and nothing more.
+struct EnvoySettings {
+  bool request_headers = false;
+  bool response_headers = false;
+  bool request_body = false;
+  bool response_body = false;
+  bool request_trailers = false;
+  bool response_trailers = false;
+  std::vector<std::string> attributes;  ///< in alphabetical order
+  std::vector<std::string>
+      chain_names;  ///< of x-extproc-chain, by which a route gets this chain; may be empty
+
+  /// Both together: for a filter that serves several chains.
+  void merge(const EnvoySettings& other);
+  /// As YAML of the filter's configuration, each line after `indent`.
+  [[nodiscard]] std::string to_yaml(const std::string& indent) const;
+};
+
+/// The settings for one entry of a generation's chain table. Choosing among chains needs messages too: `generation`
+/// says what they look at.
+EnvoySettings envoy_settings(const engine::Generation& generation, const engine::ChainTable::Entry& entry);
+
+}  // namespace extprocd::server
