@@ -19,3 +19,7 @@ if(EXTPROCD_SANITIZE)
     add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)
   endif()
 endif()
+
+if(EXTPROCD_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
