@@ -16,6 +16,7 @@
 
 #include "core/engine/stream.h"
 #include "core/telemetry/log.h"
+#include "core/wire/request_view.h"
 #include "test/fuzz/byte_plugin.h"
 #include "test/fuzz/input.h"
 
@@ -23,6 +24,8 @@ namespace extprocd::fuzz {
 namespace {
 
 using envoy::service::ext_proc::v3::ProcessingResponse;
+
+constexpr std::size_t kMaxMessageSize = 32768;
 
 void require(bool holds, const char* what) {
   if (holds) return;
@@ -34,6 +37,7 @@ void require(bool holds, const char* what) {
 class JudgingSink final : public engine::Sink {
  public:
   void send(std::string_view message) override {
+    require(!observing, "nothing is sent in observability mode");
     require(!finished, "nothing is sent after the end");
     ProcessingResponse reply;
     require(reply.ParseFromArray(message.data(), static_cast<int>(message.size())), "a reply can be parsed");
@@ -49,9 +53,11 @@ class JudgingSink final : public engine::Sink {
   void finish(const absl::Status& status) override {
     require(!finished, "a stream ends once");
     require(status.message().size() < 4096, "a status' text is short");
+    require(!observing || status.ok(), "observability mode ends with OK");
     finished = true;
   }
 
+  bool observing = false;
   bool finished = false;
   bool immediate = false;
   int replies = 0;
@@ -66,7 +72,7 @@ class Surroundings {
     for (std::size_t i = 0; i < generations_.size(); ++i) {
       auto generation = std::make_shared<engine::Generation>();
       generation->metrics = &metrics_;
-      generation->config.server.limits = {.max_message_size = 32768, .max_headers = 50};
+      generation->config.server.limits = {.max_message_size = kMaxMessageSize, .max_headers = 50};
       generation->config.chains.on_unknown = policy(i);
       config::When when;
       when.request.path = {{config::TextPattern::Kind::kPrefix, "/"}};
@@ -114,14 +120,20 @@ engine::StreamFacts facts(uint8_t metadata) {
   return facts;
 }
 
+/// Whether a stream whose first message this is gets no replies.
+bool asks_to_observe(std::string_view first) {
+  wire::RequestView view;
+  return first.size() <= kMaxMessageSize && view.parse(first).ok() && view.observability_mode();
+}
+
 void converse(engine::ServerStream& stream, JudgingSink& sink, Input& input) {
   int messages = 0;
   while (!input.empty() && !sink.finished) {
     switch (step_of(input.byte())) {
       case Step::kMessage: {
-        const std::size_t size = input.number();
-        stream.receive(engine::Message::copy(input.text(size)));
-        ++messages;
+        const std::string_view message = input.text(input.number());
+        if (messages++ == 0) sink.observing = asks_to_observe(message);
+        stream.receive(engine::Message::copy(message));
         require(sink.replies <= messages, "no reply is sent that is not owed");
         break;
       }
