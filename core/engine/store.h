@@ -12,7 +12,7 @@ namespace extprocd::engine {
 /// Bytes by key that the plugins of one stream share. One thread at a time.
 class Store {
  public:
-  static constexpr std::size_t kMaxBytes = 64 * 1024;  ///< of all keys and values together
+  static constexpr std::size_t kMaxBytes = std::size_t{64} * 1024;  ///< of all keys and values together
 
   [[nodiscard]] std::optional<std::string_view> get(std::string_view key) const;
   /// False, and nothing is changed, if that would pass kMaxBytes.
