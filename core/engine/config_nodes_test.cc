@@ -13,6 +13,7 @@ std::vector<std::string> unread(const ConfigNode& root) {
   std::vector<config::Diagnostic> errors;
   root.report_unread("f.toml", "p", errors);
   std::vector<std::string> texts;
+  texts.reserve(errors.size());
   for (const auto& error : errors) texts.push_back(error.to_string());
   return texts;
 }

@@ -96,7 +96,7 @@ bool Decoder::read(std::string_view& value) {
 
 bool Decoder::read_utf8(std::string_view& value, const char* what) {
   if (!read(value)) return false;
-  return http::is_utf8(value) || fail(what, value.data());
+  return http::is_utf8(value) || fail(what, at_ - value.size());
 }
 
 bool Decoder::skip(uint32_t tag, int depth) {
