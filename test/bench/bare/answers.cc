@@ -1,0 +1,72 @@
+#include "test/bench/bare/answers.h"
+
+#include <algorithm>
+
+#include "core/http/header_mutation.h"
+#include "test/bench/session.h"
+
+namespace extprocd::bench {
+namespace {
+
+using wire::BodyMode;
+using wire::Direction;
+using wire::MessageKind;
+
+constexpr std::size_t kPiece = 62u << 10;  // Envoy advises at most 64 KiB
+
+bool is_echoed(BodyMode mode) { return mode == BodyMode::kFullDuplexStreamed || mode == BodyMode::kGrpc; }
+
+}  // namespace
+
+Answers::Answers(std::string_view set_header, Fault fault) : fault_(fault) {
+  http::HeaderMutation mutation;
+  if (!set_header.empty()) {
+    const std::size_t colon = std::min(set_header.find(':'), set_header.size());
+    mutation.set.push_back(
+        {set_header.substr(0, colon), set_header.substr(std::min(colon + 1, set_header.size()))});
+  }
+  const auto can = [this](MessageKind kind, std::string_view reply) {
+    std::string& frames = canned_.at(static_cast<std::size_t>(kind));
+    append_framed(frames, reply);
+    if (fault_ == Fault::kExtra && kind == MessageKind::kResponseHeaders) append_framed(frames, reply);
+  };
+  const bool swapped = fault_ == Fault::kKind;
+  const Direction request = swapped ? Direction::kResponse : Direction::kRequest;
+  const Direction response = swapped ? Direction::kRequest : Direction::kResponse;
+  can(MessageKind::kRequestHeaders, writer_.headers(request, {.mutation = &mutation}));
+  can(MessageKind::kResponseHeaders, writer_.headers(response, {}));
+  can(MessageKind::kRequestBody, writer_.body(request));
+  can(MessageKind::kResponseBody, writer_.body(response));
+  can(MessageKind::kRequestTrailers, writer_.trailers(request, nullptr));
+  can(MessageKind::kResponseTrailers, writer_.trailers(response, nullptr));
+}
+
+std::string_view Answers::to(const wire::RequestView& request, const wire::ProtocolConfig& modes) {
+  if (request.kind() == MessageKind::kRequestBody && is_echoed(modes.request_body_mode)) {
+    return echo(request, Direction::kRequest);
+  }
+  if (request.kind() == MessageKind::kResponseBody && is_echoed(modes.response_body_mode)) {
+    return echo(request, Direction::kResponse);
+  }
+  return canned_.at(static_cast<std::size_t>(request.kind()));
+}
+
+std::string_view Answers::echo(const wire::RequestView& request, wire::Direction direction) {
+  frames_.clear();
+  std::string_view rest = request.body().body;
+  std::string changed;
+  if (fault_ == Fault::kEcho && !rest.empty()) {
+    changed = rest;
+    changed.back() ^= 1;
+    rest = changed;
+  }
+  do {
+    wire::StreamedBody piece{.bytes = rest.substr(0, kPiece)};
+    rest.remove_prefix(piece.bytes.size());
+    piece.end_of_stream = rest.empty() && request.end_of_stream();
+    append_framed(frames_, writer_.streamed_body(direction, piece));
+  } while (!rest.empty());
+  return frames_;
+}
+
+}  // namespace extprocd::bench

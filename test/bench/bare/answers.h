@@ -1,0 +1,48 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/wire/reply_writer.h"
+#include "core/wire/request_view.h"
+
+namespace extprocd::bench {
+
+/// What the bare server does wrong on purpose, so that a client can show that it notices.
+enum class Fault : uint8_t {
+  kNone,
+  kKind,     ///< answers with the reply of the other direction
+  kExtra,    ///< answers response headers twice
+  kEcho,     ///< changes the bytes that it should echo
+  kSilence,  ///< answers nothing
+  kStatus,   ///< ends streams with INTERNAL
+  kReset     ///< resets the stream instead of answering
+};
+
+/// The one legal reply to each message, made in advance as far as it can be: nothing is changed but for one
+/// header that may be set on requests.
+class Answers {
+ public:
+  /// `set_header`: "name:value" for the replies to request headers; empty for none.
+  Answers(std::string_view set_header, Fault fault);
+
+  [[nodiscard]] Fault fault() const { return fault_; }
+  /// The framed reply to a message, empty if it gets none; valid until the next call. `modes` are those of its
+  /// stream.
+  std::string_view to(const wire::RequestView& request, const wire::ProtocolConfig& modes);
+
+ private:
+  static constexpr std::size_t kKinds = 7;
+
+  std::string_view echo(const wire::RequestView& request, wire::Direction direction);
+
+  Fault fault_;
+  std::array<std::string, kKinds> canned_;  // by MessageKind
+  wire::ReplyWriter writer_;
+  std::string frames_;
+};
+
+}  // namespace extprocd::bench
