@@ -1,4 +1,4 @@
-"""The bare server and the load program as processes, beside those of the end-to-end tests."""
+"""What is measured and what measures, as processes; the rest of them is with the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from rig import BINARY, Extprocd, Failed, NotReady, Process, eventually, free_port  # noqa: E402
+from rig import BINARY, TOP, Extprocd, Failed, NotReady, Process, eventually, free_port  # noqa: E402
 
-__all__ = ["Bare", "Extprocd", "Failed", "NotReady", "eventually", "free_port", "load", "load_json", "pinned"]
+__all__ = ["BINARY", "TOP", "Bare", "Extprocd", "Failed", "NotReady", "PinnedExtprocd", "eventually", "free_port", "load",
+           "load_json"]
 
 PROGRAMS = BINARY.parents[1] / "bench"
 
@@ -39,6 +40,20 @@ class Bare(Process):
 
     def is_ready(self) -> bool:
         return f"listening on {self.address}" in self.log()
+
+
+class PinnedExtprocd(Extprocd):
+    """The server with the plugin `instructions`, one thread, and one core."""
+
+    def __init__(self, core: int) -> None:
+        super().__init__(
+            config="[server]\nthreads = 1\n[log]\nlevel = 'warn'\n"
+                   "[[plugin]]\nname = 'instructions'\nmodule = 'instructions.so'\n"
+        )
+        self.core = core
+
+    def command(self) -> list[str]:
+        return pinned(self.core, super().command())
 
 
 def load(address: str, *flags: str, core: int | None = None, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
