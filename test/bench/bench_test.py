@@ -45,8 +45,12 @@ FAULTS = {
     "kind": ([], "expected request_headers, got response_headers"),
     "extra": ([], "a reply too many: response_headers"),
     "echo": (["--profile", "duplex"], "the echo differs from the body"),
+    "short": (["--profile", "duplex"], "the echo is shorter than the body"),
+    "streamed": (["--profile", "buffered"], "a streamed_response outside of FULL_DUPLEX_STREAMED"),
+    "unstreamed": (["--profile", "duplex"], "no streamed_response in FULL_DUPLEX_STREAMED"),
     "silence": (["--timeout", "0.5"], "16 x no answer within 0.5 s"),
     "status": ([], "gRPC status 13"),
+    "no-status": ([], "the stream ended without a gRPC status"),
     "reset": ([], "the stream was reset (CANCEL) before request_headers was answered"),
 }
 
@@ -78,6 +82,13 @@ class RightReplies(unittest.TestCase):
             ended = [f'extproc_streams_ended_total{{reason="{reason}"}}' for reason in ("completed", "cancelled")]
             streams = 200 + HELD + len(PROFILES) * COUNT  # 200 before it holds any
             eventually(lambda: sum(server.metric(series) for series in ended) == streams)
+
+    def test_end_as_asked(self) -> None:
+        for flags, reset in ([], 0), (["--reset"], COUNT):
+            with self.subTest(flags), Bare() as server:
+                load_json(server.address, *BRIEF, *flags)
+                server.stop()
+                self.assertIn(f"{COUNT} streams, {reset} reset", server.log())
 
     def test_are_counted_and_shown_as_a_table(self) -> None:
         with Bare() as server:

@@ -14,8 +14,6 @@ using wire::MessageKind;
 
 constexpr std::size_t kPiece = 62u << 10;  // Envoy advises at most 64 KiB
 
-bool is_echoed(BodyMode mode) { return mode == BodyMode::kFullDuplexStreamed || mode == BodyMode::kGrpc; }
-
 }  // namespace
 
 Answers::Answers(std::string_view set_header, Fault fault) : fault_(fault) {
@@ -41,6 +39,12 @@ Answers::Answers(std::string_view set_header, Fault fault) : fault_(fault) {
   can(MessageKind::kResponseTrailers, writer_.trailers(response, nullptr));
 }
 
+bool Answers::is_echoed(BodyMode mode) const {
+  if (fault_ == Fault::kStreamed) return true;
+  if (fault_ == Fault::kUnstreamed) return false;
+  return mode == BodyMode::kFullDuplexStreamed || mode == BodyMode::kGrpc;
+}
+
 std::string_view Answers::to(const wire::RequestView& request, const wire::ProtocolConfig& modes) {
   if (request.kind() == MessageKind::kRequestBody && is_echoed(modes.request_body_mode)) {
     return echo(request, Direction::kRequest);
@@ -60,6 +64,7 @@ std::string_view Answers::echo(const wire::RequestView& request, wire::Direction
     changed.back() ^= 1;
     rest = changed;
   }
+  if (fault_ == Fault::kShort && request.end_of_stream() && !rest.empty()) rest.remove_suffix(1);
   do {
     wire::StreamedBody piece{.bytes = rest.substr(0, kPiece)};
     rest.remove_prefix(piece.bytes.size());

@@ -14,12 +14,16 @@ namespace extprocd::bench {
 /// What the bare server does wrong on purpose, so that a client can show that it notices.
 enum class Fault : uint8_t {
   kNone,
-  kKind,     ///< answers with the reply of the other direction
-  kExtra,    ///< answers response headers twice
-  kEcho,     ///< changes the bytes that it should echo
-  kSilence,  ///< answers nothing
-  kStatus,   ///< ends streams with INTERNAL
-  kReset     ///< resets the stream instead of answering
+  kKind,        ///< answers with the reply of the other direction
+  kExtra,       ///< answers response headers twice
+  kEcho,        ///< changes the bytes that it should echo
+  kShort,       ///< leaves the last byte of an echo out
+  kStreamed,    ///< answers with a streamed_response whatever the mode
+  kUnstreamed,  ///< never does
+  kSilence,     ///< answers nothing
+  kStatus,      ///< ends streams with INTERNAL
+  kNoStatus,    ///< ends streams without a status
+  kReset        ///< resets the stream instead of answering
 };
 
 /// The one legal reply to each message, made in advance as far as it can be: nothing is changed but for one
@@ -37,6 +41,7 @@ class Answers {
  private:
   static constexpr std::size_t kKinds = 7;
 
+  [[nodiscard]] bool is_echoed(wire::BodyMode mode) const;
   std::string_view echo(const wire::RequestView& request, wire::Direction direction);
 
   Fault fault_;

@@ -24,7 +24,9 @@ namespace {
 /// What all streams use; there is one thread.
 struct Workbench {
   Answers answers;
-  wire::RequestView request;
+  wire::RequestView request = {};
+  uint64_t closed = 0;
+  uint64_t reset = 0;  ///< of those, by either side
 };
 
 class Call : public Stream {
@@ -40,7 +42,21 @@ class Call : public Stream {
     send(bench_.answers.to(bench_.request, modes_));
   }
 
-  void on_half_close() override { end_with(bench_.answers.fault() == Fault::kStatus ? "13" : "0"); }
+  void on_half_close() override {
+    switch (bench_.answers.fault()) {
+      case Fault::kStatus:
+        return end_with("13");
+      case Fault::kNoStatus:
+        return end_with("");
+      default:
+        return end_with("0");
+    }
+  }
+
+  void on_close(uint32_t http2_error, std::string_view /*lost*/) override {
+    ++bench_.closed;
+    if (http2_error != NGHTTP2_NO_ERROR) ++bench_.reset;
+  }
 
   Workbench& bench_;
   wire::ProtocolConfig modes_;
@@ -109,6 +125,8 @@ int serve(const std::string& address, Workbench& bench) {
     poller.wait(std::nullopt);
     listener.remove_lost();
   }
+  std::printf("%llu streams, %llu reset\n", static_cast<unsigned long long>(bench.closed),
+              static_cast<unsigned long long>(bench.reset));
   return 0;
 }
 
@@ -117,10 +135,11 @@ int serve(const std::string& address, Workbench& bench) {
 
 int main(int argc, char** argv) {
   using extprocd::bench::Fault;
-  const std::map<std::string, Fault> faults = {{"none", Fault::kNone},       {"kind", Fault::kKind},
-                                               {"extra", Fault::kExtra},     {"echo", Fault::kEcho},
-                                               {"silence", Fault::kSilence}, {"status", Fault::kStatus},
-                                               {"reset", Fault::kReset}};
+  const std::map<std::string, Fault> faults = {
+      {"kind", Fault::kKind},       {"extra", Fault::kExtra},       {"echo", Fault::kEcho},
+      {"short", Fault::kShort},     {"streamed", Fault::kStreamed}, {"unstreamed", Fault::kUnstreamed},
+      {"silence", Fault::kSilence}, {"status", Fault::kStatus},     {"no-status", Fault::kNoStatus},
+      {"reset", Fault::kReset}};
   CLI::App app{"A bare ext_proc server as a yardstick: one thread, prepared replies"};
   app.name("bare");
   std::string address = "127.0.0.1:0";
@@ -133,6 +152,6 @@ int main(int argc, char** argv) {
       ->transform(
           CLI::CheckedTransformer(faults).description("none, kind, extra, echo, silence, status, reset"));
   CLI11_PARSE(app, argc, argv);
-  extprocd::bench::Workbench bench{.answers = extprocd::bench::Answers(set_header, fault), .request = {}};
+  extprocd::bench::Workbench bench{.answers = extprocd::bench::Answers(set_header, fault)};
   return extprocd::bench::serve(address, bench);
 }
