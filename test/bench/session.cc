@@ -50,6 +50,11 @@ void Stream::send(std::string_view frames) {
   resume();
 }
 
+void Stream::send_message(std::string_view message) {
+  append_framed(outgoing_, message);
+  resume();
+}
+
 void Stream::half_close() {
   ending_ = true;
   resume();

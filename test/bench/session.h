@@ -34,6 +34,8 @@ class Stream {
 
   /// Messages that append_framed() wrote. They go out with the session's next flush.
   void send(std::string_view frames);
+  /// One message without its prefix yet.
+  void send_message(std::string_view message);
   /// The client's half-close: an empty DATA frame with END_STREAM.
   void half_close();
   /// The client's half-close with an RST_STREAM right behind it, as Envoy ends its streams.

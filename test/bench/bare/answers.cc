@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/http/header_mutation.h"
-#include "test/bench/session.h"
 
 namespace extprocd::bench {
 namespace {
@@ -45,18 +44,17 @@ bool Answers::is_echoed(BodyMode mode) const {
   return mode == BodyMode::kFullDuplexStreamed || mode == BodyMode::kGrpc;
 }
 
-std::string_view Answers::to(const wire::RequestView& request, const wire::ProtocolConfig& modes) {
+void Answers::answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, Stream& stream) {
   if (request.kind() == MessageKind::kRequestBody && is_echoed(modes.request_body_mode)) {
-    return echo(request, Direction::kRequest);
+    return echo(request, Direction::kRequest, stream);
   }
   if (request.kind() == MessageKind::kResponseBody && is_echoed(modes.response_body_mode)) {
-    return echo(request, Direction::kResponse);
+    return echo(request, Direction::kResponse, stream);
   }
-  return canned_.at(static_cast<std::size_t>(request.kind()));
+  stream.send(canned_.at(static_cast<std::size_t>(request.kind())));
 }
 
-std::string_view Answers::echo(const wire::RequestView& request, wire::Direction direction) {
-  frames_.clear();
+void Answers::echo(const wire::RequestView& request, wire::Direction direction, Stream& stream) {
   std::string_view rest = request.body().body;
   std::string changed;
   if (fault_ == Fault::kEcho && !rest.empty()) {
@@ -69,9 +67,8 @@ std::string_view Answers::echo(const wire::RequestView& request, wire::Direction
     wire::StreamedBody piece{.bytes = rest.substr(0, kPiece)};
     rest.remove_prefix(piece.bytes.size());
     piece.end_of_stream = rest.empty() && request.end_of_stream();
-    append_framed(frames_, writer_.streamed_body(direction, piece));
+    stream.send_message(writer_.streamed_body(direction, piece));
   } while (!rest.empty());
-  return frames_;
 }
 
 }  // namespace extprocd::bench

@@ -2,12 +2,12 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/wire/reply_writer.h"
 #include "core/wire/request_view.h"
+#include "test/bench/session.h"
 
 namespace extprocd::bench {
 
@@ -34,20 +34,18 @@ class Answers {
   Answers(std::string_view set_header, Fault fault);
 
   [[nodiscard]] Fault fault() const { return fault_; }
-  /// The framed reply to a message, empty if it gets none; valid until the next call. `modes` are those of its
-  /// stream.
-  std::string_view to(const wire::RequestView& request, const wire::ProtocolConfig& modes);
+  /// Answers a message on its stream, whose modes are given; nothing, if it has no kind.
+  void answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, Stream& stream);
 
  private:
   static constexpr std::size_t kKinds = 7;
 
   [[nodiscard]] bool is_echoed(wire::BodyMode mode) const;
-  std::string_view echo(const wire::RequestView& request, wire::Direction direction);
+  void echo(const wire::RequestView& request, wire::Direction direction, Stream& stream);
 
   Fault fault_;
-  std::array<std::string, kKinds> canned_;  // by MessageKind
+  std::array<std::string, kKinds> canned_;  // frames by MessageKind
   wire::ReplyWriter writer_;
-  std::string frames_;
 };
 
 }  // namespace extprocd::bench

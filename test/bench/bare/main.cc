@@ -10,6 +10,7 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 #include <sys/signalfd.h>
 
 #include "core/wire/request_view.h"
@@ -20,6 +21,8 @@
 
 namespace extprocd::bench {
 namespace {
+
+constexpr int kKeptBytes = 32 << 20;  // the most that glibc takes
 
 /// What all streams use; there is one thread.
 struct Workbench {
@@ -39,7 +42,7 @@ class Call : public Stream {
     if (bench_.request.protocol_config()) modes_ = *bench_.request.protocol_config();
     if (bench_.answers.fault() == Fault::kReset) return reset();
     if (bench_.answers.fault() == Fault::kSilence) return;
-    send(bench_.answers.to(bench_.request, modes_));
+    bench_.answers.answer(bench_.request, modes_, *this);
   }
 
   void on_half_close() override {
@@ -152,6 +155,9 @@ int main(int argc, char** argv) {
       ->transform(
           CLI::CheckedTransformer(faults).description("none, kind, extra, echo, silence, status, reset"));
   CLI11_PARSE(app, argc, argv);
+  // Else the memory of large bodies goes back to the system, and comes anew, with every stream.
+  mallopt(M_MMAP_THRESHOLD, extprocd::bench::kKeptBytes);
+  mallopt(M_TRIM_THRESHOLD, extprocd::bench::kKeptBytes);
   extprocd::bench::Workbench bench{.answers = extprocd::bench::Answers(set_header, fault)};
   return extprocd::bench::serve(address, bench);
 }
