@@ -1,5 +1,6 @@
 #include "test/bench/poller.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
