@@ -125,6 +125,13 @@ bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Oper
                                        http::byte_size(map.original()));
 }
 
+/// Why the data plane would not take a change; empty if it would.
+std::string_view refusal(const Exchange& exchange, http::MapKind map, http::Operation operation,
+                         std::string_view name, std::string_view value, bool replacing) {
+  const std::string_view reason = exchange.grpc_data_plane ? http::grpc_refusal(name) : "";
+  return reason.empty() ? http::refusal(exchange.rules, map, operation, name, value, replacing) : reason;
+}
+
 extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operation, extproc_str raw_name,
                     extproc_str raw_value) {
   return guarded(call, [&]() -> extproc_status {
@@ -147,8 +154,8 @@ extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operati
       return refuse_header(call, EXTPROC_INVALID, name,
                            "the value has control characters or is longer than 16384 bytes");
     }
-    const std::string_view reason = http::refusal(exchange.rules, kind_of(map_id), operation, name, value,
-                                                  exchange.replacement_body.has_value());
+    const std::string_view reason =
+        refusal(exchange, kind_of(map_id), operation, name, value, exchange.replacement_body.has_value());
     if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
     if (operation == http::Operation::kRemove) {
       if (map->touched() >= exchange.rules.max_headers && !map->first(name)) {
@@ -241,7 +248,7 @@ extproc_status reply(extproc_call* call, const extproc_reply* reply) {
       }
       const std::string_view name = http::lower_case(raw, call->exchange.arena);
       const std::string_view reason =
-          http::refusal(rules, http::MapKind::kLocalReply, http::Operation::kSet, name, value, false);
+          refusal(call->exchange, http::MapKind::kLocalReply, http::Operation::kSet, name, value, false);
       if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
       if (fresh.first(name)) {
         fresh.add(name, value, call->exchange.arena);

@@ -106,6 +106,37 @@ TEST_F(ChainRunTest, what_the_data_plane_would_refuse_is_refused_at_the_call_wit
   EXPECT_EQ(refused[static_cast<std::size_t>(telemetry::Refusal::kInvalid)]->value(), 5);
 }
 
+TEST_F(ChainRunTest, what_fails_the_stream_of_a_grpc_data_plane_is_refused_there) {
+  auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
+  bool grpc = false;
+  plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) -> extproc_action {
+    const auto& api = plugin.api();
+    const extproc_status wanted = grpc ? EXTPROC_FORBIDDEN : EXTPROC_OK;
+    EXPECT_EQ(api.header_set(call, phase, abi(":path"), abi("/b")), wanted);
+    EXPECT_EQ(api.header_set(call, phase, abi("Grpc-Timeout"), abi("1S")), wanted);
+    EXPECT_EQ(api.header_add(call, phase, abi("grpc-tags-bin"), abi("1")), wanted);
+    EXPECT_EQ(api.header_remove(call, phase, abi("grpc-timeout")), wanted);
+    EXPECT_EQ(api.header_set(call, phase, abi("grpc"), abi("1")), EXTPROC_OK);
+    const extproc_header header = {abi("grpc-message"), abi("no")};
+    extproc_reply reply{};
+    reply.struct_size = sizeof reply;
+    reply.status = 403;
+    reply.headers = &header;
+    reply.headers_count = 1;
+    EXPECT_EQ(api.reply(call, &reply), wanted);
+    return EXTPROC_CONTINUE;
+  };
+  send("request_headers {} protocol_config { request_body_mode: STREAMED }");
+  for (const std::string known_by :
+       {"protocol_config { response_body_mode: GRPC }", "flow_control_init {}"}) {
+    grpc = true;
+    stream_.reset();
+    sink_ = {};
+    send("request_headers {} " + known_by);
+    EXPECT_FALSE(sink_.status);
+  }
+}
+
 TEST_F(ChainRunTest, a_map_cannot_grow_past_what_the_data_plane_takes) {
   auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
   plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t) {

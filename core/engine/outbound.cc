@@ -28,7 +28,8 @@ void Outbound::begin(const wire::RequestView& first) {
     send(writer_.window_update({}));
   }
   const bool has_grpc_mode = modes_[0] == wire::BodyMode::kGrpc || modes_[1] == wire::BodyMode::kGrpc;
-  writer_.set_grpc_data_plane(flow_control_ || has_grpc_mode);
+  grpc_data_plane_ = flow_control_ || has_grpc_mode;
+  writer_.set_grpc_data_plane(grpc_data_plane_);
 }
 
 void Outbound::send(std::string_view encoded) {

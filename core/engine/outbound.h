@@ -34,6 +34,8 @@ class Outbound {
     return modes_[index(direction)];
   }
   [[nodiscard]] bool observing() const { return observing_; }
+  /// Is the data plane a gRPC client? Known by its body modes or its flow control.
+  [[nodiscard]] bool grpc_data_plane() const { return grpc_data_plane_; }
 
   /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache.
   void headers(wire::Direction direction, Exchange& exchange);
@@ -76,6 +78,7 @@ class Outbound {
   http::HeaderMutation mutation_;
   std::array<std::optional<wire::BodyMode>, 2> modes_;
   bool observing_ = false;
+  bool grpc_data_plane_ = false;
 
   bool flow_control_ = false;
   std::array<int64_t, 2> send_window_{};

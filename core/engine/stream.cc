@@ -119,6 +119,7 @@ absl::Status Stream::take_in_stream_facts() {
   if (!started_) {
     started_ = true;
     outbound_.begin(view_);
+    exchange_.grpc_data_plane = outbound_.grpc_data_plane();
     exchange_.facts.observability = outbound_.observing() ? 1 : 0;
     exchange_.facts.request_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kRequest));
     exchange_.facts.response_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kResponse));

@@ -37,6 +37,11 @@ bool matches_any(const std::vector<std::string>& patterns, std::string_view name
   });
 }
 
+std::string_view grpc_refusal(std::string_view name) {
+  const bool fails = name.starts_with(':') || name.starts_with("grpc-") || name == "host";
+  return fails ? "a gRPC data plane fails the stream over a change of this header" : "";
+}
+
 std::string_view refusal(const MutationRules& rules, MapKind map, Operation operation, std::string_view name,
                          std::string_view value, bool replacing) {
   // Envoy checks these before any rule.

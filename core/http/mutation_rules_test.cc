@@ -33,6 +33,14 @@ TEST(MutationRules, pseudo_headers_and_host_are_never_removed_and_pseudo_headers
   EXPECT_TRUE(allowed(rules, kRequest, Operation::kSet, ":method", "POST"));
 }
 
+TEST(MutationRules, a_grpc_data_plane_has_reserved_names) {
+  for (const auto* name : {":path", ":status", "grpc-timeout", "grpc-", "host"}) {
+    EXPECT_FALSE(grpc_refusal(name).empty()) << name;
+  }
+  for (const auto* name : {"grpc", "x-grpc-a", "hostname", "a"})
+    EXPECT_TRUE(grpc_refusal(name).empty()) << name;
+}
+
 TEST(MutationRules, a_status_is_set_on_responses_only_and_from_200_on) {
   const MutationRules rules;
   EXPECT_TRUE(allowed(rules, kResponse, Operation::kSet, ":status", "503"));
