@@ -1,0 +1,192 @@
+#include "test/model/conversation.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace extprocd::model {
+namespace {
+
+std::string name_of(Side side) { return side == Side::kRequest ? "request" : "response"; }
+
+/// Values by name in order; the order of names among each other is nobody's business.
+std::map<std::string, std::vector<std::string>> by_name(const Headers& headers) {
+  std::map<std::string, std::vector<std::string>> grouped;
+  for (const auto& [name, value] : headers) grouped[name].push_back(value);
+  return grouped;
+}
+
+std::string concat(const std::vector<std::string>& chunks) {
+  std::string all;
+  for (const auto& chunk : chunks) all += chunk;
+  return all;
+}
+
+}  // namespace
+
+Conversation::Conversation(const Case& a_case, PlannedChain& chain, std::uint64_t id, Coverage& coverage)
+    : case_(a_case),
+      random_(a_case.schedule),
+      coverage_(coverage),
+      model_(a_case.settings, a_case.exchange),
+      stream_(chain, a_case.plugins, id, a_case.settings.windows.has_value(), coverage) {}
+
+bool Conversation::step() {
+  if (!wrong().empty() || cut_off_ || cut()) return false;
+  std::vector<void (Conversation::*)()> possible;
+  const auto arrives = [&](Side side) { return !stream_.status() && model_.can_arrive(side); };
+  const bool request = arrives(Side::kRequest);
+  const bool response = arrives(Side::kResponse);
+  const bool gives_back = !stream_.status() && model_.can_give_back();
+  const std::size_t choices[] = {request ? 2U : 0U, response ? 2U : 0U, model_.sent().empty() ? 0U : 3U,
+                                 stream_.replies().empty() ? 0U : 3U, gives_back ? 1U : 0U};
+  std::size_t sum = 0;
+  for (const std::size_t weight : choices) sum += weight;
+  if (sum == 0) return false;
+  ++happened_;
+  std::size_t choice = 0;
+  for (std::size_t drawn = random_.below(sum); drawn >= choices[choice]; ++choice) drawn -= choices[choice];
+  switch (choice) {
+    case 0:
+      model_.arrive(Side::kRequest);
+      break;
+    case 1:
+      model_.arrive(Side::kResponse);
+      break;
+    case 2:
+      deliver_message();
+      break;
+    case 3:
+      deliver_reply();
+      break;
+    default:
+      coverage_.saw("window given back");
+      model_.give_back();
+  }
+  return wrong().empty();
+}
+
+void Conversation::deliver_message() {
+  messages_.push_back(model_.sent().front().SerializeAsString());
+  model_.sent().pop_front();
+  stream_.receive(messages_.back());
+}
+
+void Conversation::deliver_reply() {
+  const CheckedStream::ProcessingResponse reply = std::move(stream_.replies().front());
+  stream_.replies().pop_front();
+  const bool response_headers_sent = model_.direction(Side::kResponse).headers_arrived();
+  const Judgement judgement = model_.judge(reply);
+  if (!judgement.wholly_accepted()) {
+    return stream_.is_wrong("the model of Envoy does not take " + reply.ShortDebugString().substr(0, 300) +
+                            "\n    " + judgement.describe());
+  }
+  if (!reply.has_immediate_response()) return;
+  // What the server cannot know: headers that it was not shown, modes that it was not told, and that the headers were not
+  // held for a body after all, because there were only trailers, which it was not shown either.
+  const SideSettings& mode = case_.settings.side(Side::kResponse);
+  const bool hidden_end =
+      case_.exchange.response.chunks.empty() && case_.exchange.response.trailers && !mode.send_trailers;
+  const bool can_know =
+      case_.settings.sends_protocol_config && !hidden_end && (mode.send_headers || !response_headers_sent);
+  if (can_know && !model_.immediate_is_whole()) {
+    stream_.is_wrong("an immediate response behind the response's headers");
+  }
+}
+
+bool Conversation::cut() {
+  if (case_.cut == Case::Cut::kNone || happened_ < case_.cut_after) return false;
+  cut_off_ = true;
+  switch (case_.cut) {
+    case Case::Cut::kHalfClose:
+      coverage_.saw("cut half-close");
+      stream_.half_close();
+      break;
+    case Case::Cut::kCancel:
+      coverage_.saw("cut cancel");
+      stream_.cancel(engine::Cancel::kPeer);
+      break;
+    default:
+      coverage_.saw("cut shutdown");
+      stream_.cancel(engine::Cancel::kShutdown);
+  }
+  return true;
+}
+
+void Conversation::finish() {
+  count_case();
+  if (wrong().empty() && !cut_off_) {
+    if (stream_.status()) model_.server_ended(stream_.status()->ok());
+    if (const auto owed = model_.owed(); !owed.empty()) return stream_.is_wrong("still owed: " + owed[0]);
+    const bool whole = !model_.immediate() && !model_.failed() && !stream_.status();
+    if (whole) {
+      for (const Side side : {Side::kRequest, Side::kResponse}) compare_side(side);
+    }
+    if (model_.immediate()) {
+      coverage_.saw("immediate response arrived");
+    }
+    stream_.half_close();
+  }
+  if (wrong().empty()) stream_.destroy();
+}
+
+void Conversation::compare_side(Side side) {
+  const bool request = side == Side::kRequest;
+  const HttpMessage& message = request ? case_.exchange.request : case_.exchange.response;
+  const Passed& passed = model_.passed(side);
+  const bool given_up = request && case_.exchange.local_reply && !passed.headers;
+  if (given_up || (case_.exchange.local_reply && request && !passed.ended)) return;
+  if (!passed.headers || !passed.ended)
+    return stream_.is_wrong("the " + name_of(side) + " did not get through");
+
+  const ServerReference& reference = stream_.reference();
+  const bool observing = case_.settings.observability_mode;
+  const auto expected = [&](Headers headers, std::uint32_t phase) {
+    if (!observing) ServerReference::change(headers, reference.changes(phase));
+    return headers;
+  };
+  Headers headers = expected(message.headers, request ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS);
+  const auto& replacement = observing ? std::nullopt : reference.replacement(side);
+  const SideSettings& mode = case_.settings.side(side);
+  const bool keeps_length = mode.body == ProcessingMode::NONE || mode.body == ProcessingMode::GRPC ||
+                            (mode.body == ProcessingMode::BUFFERED && mode.send_headers) ||
+                            case_.settings.grpc_data_plane || observing;
+  if (!keeps_length || replacement) remove_all(headers, "content-length");
+  if (by_name(headers) != by_name(*passed.headers)) {
+    return stream_.is_wrong("the " + name_of(side) + "'s headers arrive as " + to_string(*passed.headers) +
+                            "\n    and not as " + to_string(headers));
+  }
+  if (passed.body != replacement.value_or(concat(message.chunks))) {
+    return stream_.is_wrong("the " + name_of(side) + "'s body arrives as '" + readable(passed.body) + "'");
+  }
+  if (mode.body == ProcessingMode::GRPC) {
+    std::vector<std::string> messages = message.chunks;
+    std::erase(messages, "");
+    if (messages != passed.grpc_messages) return stream_.is_wrong("gRPC messages arrive in other pieces");
+  }
+  if (message.trailers.has_value() != passed.trailers.has_value())
+    return stream_.is_wrong("trailers came or went");
+  if (!message.trailers) return;
+  const Headers trailers =
+      expected(*message.trailers, request ? EXTPROC_REQUEST_TRAILERS : EXTPROC_RESPONSE_TRAILERS);
+  if (by_name(trailers) != by_name(*passed.trailers)) {
+    return stream_.is_wrong("the " + name_of(side) + "'s trailers arrive as " + to_string(*passed.trailers) +
+                            "\n    and not as " + to_string(trailers));
+  }
+  coverage_.saw("arrived " + name_of(side) + " trailers");
+}
+
+void Conversation::count_case() {
+  const FilterSettings& settings = case_.settings;
+  const std::string kind = settings.grpc_data_plane      ? (settings.windows ? "gRPC with windows " : "gRPC ")
+                           : settings.observability_mode ? "observability "
+                           : !settings.sends_protocol_config ? "old "
+                                                             : "";
+  coverage_.saw(kind + "modes " + ProcessingMode::BodySendMode_Name(settings.sides[0].body) + "/" +
+                ProcessingMode::BodySendMode_Name(settings.sides[1].body));
+  if (settings.send_body_without_waiting_for_header_response) coverage_.saw("bodies without waiting");
+  if (case_.exchange.upgrade) coverage_.saw("upgrade");
+  if (case_.exchange.local_reply) coverage_.saw("local reply");
+  coverage_.saw("plugins " + std::to_string(case_.plugins.size()));
+}
+
+}  // namespace extprocd::model
