@@ -206,7 +206,10 @@ Judgement EnvoyModel::judge_immediate(const ImmediateResponse& reply) {
 
 void EnvoyModel::server_ended(bool ok) {
   over_ = true;
-  failed_ = !ok && !settings_.observability_mode && !immediate_;
+  const auto streams = [this](Side side) { return is_duplex(settings_.side(side).body); };
+  // To a gRPC client an end without a drain, which is not modelled, is an error where bodies go through the server.
+  const bool ends_early = settings_.grpc_data_plane && (streams(Side::kRequest) || streams(Side::kResponse));
+  failed_ = (!ok || ends_early) && !settings_.observability_mode && !immediate_;
   if (failed_ || immediate_) return;
   for (DirectionModel& direction : directions_) direction.stop();
 }

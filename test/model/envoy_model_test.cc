@@ -835,6 +835,19 @@ TEST_F(GrpcModelTest, a_half_close_is_an_end_without_a_message) {
   EXPECT_THAT(model().passed(kRequest).grpc_messages, ElementsAre("abc"));
 }
 
+TEST_F(GrpcModelTest, an_early_end_with_ok_fails_the_exchange_where_bodies_go_through_the_server) {
+  arrive();
+  model().server_ended(true);
+  EXPECT_TRUE(model().failed());
+
+  model_.reset();
+  request().body = ProcessingMode::NONE;
+  response().body = ProcessingMode::NONE;
+  arrive();
+  model().server_ended(true);
+  EXPECT_FALSE(model().failed());
+}
+
 TEST_F(GrpcModelTest, what_only_envoy_takes_is_refused) {
   const auto to_body = [&] {
     model_.reset();
