@@ -188,7 +188,7 @@ Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
 
 TEST_F(PropertyTest, broken_sequences_end_their_own_stream_with_invalid_argument_and_no_other) {
   Coverage coverage;
-  check(disturb_one_of_two, 6000, coverage);
+  check(disturb_one_of_two, 4000, coverage);
   if (HasFatalFailure()) return;
   expect_seen(coverage,
               {"disturbed: duplicate", "disturbed: out of order", "disturbed: missing",
