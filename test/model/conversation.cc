@@ -8,13 +8,6 @@ namespace {
 
 std::string name_of(Side side) { return side == Side::kRequest ? "request" : "response"; }
 
-/// Values by name in order; the order of names among each other is nobody's business.
-std::map<std::string, std::vector<std::string>> by_name(const Headers& headers) {
-  std::map<std::string, std::vector<std::string>> grouped;
-  for (const auto& [name, value] : headers) grouped[name].push_back(value);
-  return grouped;
-}
-
 std::string concat(const std::vector<std::string>& chunks) {
   std::string all;
   for (const auto& chunk : chunks) all += chunk;

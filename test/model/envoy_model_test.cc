@@ -626,6 +626,14 @@ TEST_F(EnvoyModelTest, a_buffered_body_must_have_the_size_that_content_length_sa
   EXPECT_EQ(model().passed(kRequest).body, "");
 }
 
+TEST_F(EnvoyModelTest, headers_that_were_skipped_are_gone_when_the_buffered_body_is_answered) {
+  request() = {.send_headers = false, .body = ProcessingMode::BUFFERED};
+  exchange_.request.chunks = {"abcdef"};
+  EXPECT_THAT(arrive(kRequest, 2), ElementsAre("request_body 'abcdef' eos"));
+  ignored(mutate("request_body", set("x", "1")));
+  EXPECT_EQ(upstream_header("x"), "(none)");
+}
+
 TEST_F(EnvoyModelTest, a_streamed_reply_changes_its_own_chunk_and_no_headers) {
   request().body = ProcessingMode::STREAMED;
   exchange_.request.chunks = {"a", "b", "c"};

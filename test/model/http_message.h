@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,13 @@ struct Passed {
   std::optional<Headers> trailers;
   bool ended = false;
 };
+
+/// Values by name in order; the order of names among each other is nobody's business.
+inline std::map<std::string, std::vector<std::string>> by_name(const Headers& headers) {
+  std::map<std::string, std::vector<std::string>> grouped;
+  for (const auto& [name, value] : headers) grouped[name].push_back(value);
+  return grouped;
+}
 
 inline std::optional<std::string> first_value(const Headers& headers, std::string_view name) {
   const auto found = std::ranges::find_if(headers, [&](const auto& header) { return header.first == name; });
