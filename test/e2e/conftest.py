@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import body_modes
 import envoy_config
-from rig import Envoy, Extprocd, free_port
+from rig import Envoy, Extprocd, envoy_versions, free_port
 from upstream import Upstream
 
 # Counters of Envoy that must not move where nothing is meant to fail.
@@ -17,6 +18,12 @@ FAILURES = ("spurious_msgs_received", "streams_failed", "message_timeouts", "rej
             "failure_mode_allowed", "http_not_ok_resp_received")
 
 RunEnvoy = Callable[..., AbstractContextManager[Envoy]]
+
+
+@pytest.fixture(scope="session", params=envoy_versions())
+def version(request: pytest.FixtureRequest) -> str:
+    """A version of Envoy; who asks for it runs with each."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +37,23 @@ def run_envoy(upstream: Upstream) -> RunEnvoy:
     """Starts an Envoy before an extprocd; when it is left, its failure counters must be zero but for those allowed."""
 
     @contextmanager
-    def run(server: Extprocd, routes: list[dict[str, Any]], may_fail: tuple[str, ...] = (), **inner: Any) -> Iterator[Envoy]:
+    def run(server: Extprocd, routes: list[dict[str, Any]], may_fail: tuple[str, ...] = (), version: str = "",
+            buffer_limit: int = 0, **inner: Any) -> Iterator[Envoy]:
         port, admin = free_port(), free_port()
         config = envoy_config.bootstrap(port, admin, f"127.0.0.1:{upstream.port}", server.address, routes,
-                                        envoy_config.ext_proc(**inner))
-        with Envoy(config, port, admin) as envoy:
+                                        envoy_config.ext_proc(**inner), buffer_limit)
+        with Envoy(config, port, admin, version) as envoy:
             yield envoy
             assert moved(envoy, may_fail) == {}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def envoy_of_modes(extprocd: Extprocd, run_envoy: RunEnvoy, version: str) -> Iterator[Envoy]:
+    """For each version an Envoy with the routes of body_modes; a module's fixture `envoy` may be this one."""
+    with run_envoy(extprocd, body_modes.routes(), version=version, buffer_limit=body_modes.BUFFER_LIMIT) as running:
+        yield running
 
 
 def moved(envoy: Envoy, may_fail: tuple[str, ...]) -> dict[str, int]:

