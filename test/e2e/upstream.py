@@ -107,13 +107,14 @@ def serve(request: Request, scripts: dict[str, Script]) -> None:
 
 
 HALF = b"half" * 16384
+EVENTS = [f"data: {number}\n\n".encode() for number in range(20)]
 
 
 def serve_scripted(request: Request, path: str, script: Script) -> None:
     try:
         match path:
             case "/early":  # answers while the request's body is still coming
-                script.come.set()
+                request.read()
                 request.answer(200, HALF, [])
                 for _ in iter(request.read, b""):
                     pass
@@ -132,9 +133,10 @@ def serve_scripted(request: Request, path: str, script: Script) -> None:
             case "/events":  # one event for each go
                 request.respond(200, [("content-type", "text/event-stream")], None)
                 script.come.set()
-                for number in itertools.count():
+                for event in EVENTS:
                     script.wait()
-                    request.write(f"data: {number}\n\n".encode())
+                    request.write(event)
+                request.end()
             case "/half":  # half of the answer, then more of it until somebody is tired of it
                 request.respond(200, [], None)
                 request.write(HALF)
@@ -242,8 +244,7 @@ class Http2Request(Request):
         lines = [(":status", str(status)), *headers]
         if length is not None:
             lines.append(("content-length", str(length)))
-        self.connection.h2.send_headers(self.stream, lines, end_stream=self.method == "HEAD")
-        self.connection.flush()
+        self.connection.send_headers(self.stream, lines, end=self.method == "HEAD")
 
     def write(self, data: bytes) -> None:
         self.connection.send(self.stream, data)
@@ -274,12 +275,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_http2(self) -> None:
         connection = Http2Connection(self.connection, client=False)
-        begun: set[int] = set()
+        served = 0
         while True:
-            for stream in [id for id, state in connection.streams.items() if state.headers and id not in begun]:
-                begun.add(stream)
+            # While one request is served, others may come.
+            while waiting := [id for id, state in connection.streams.items() if id > served and state.headers]:
+                served = waiting[0]
                 with contextlib.suppress(Cut):
-                    serve(Http2Request(connection, stream), self.server.scripts)
+                    serve(Http2Request(connection, served), self.server.scripts)
+                del connection.streams[served]
             connection.pump()
 
     def handle_any(self) -> None:
