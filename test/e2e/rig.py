@@ -66,6 +66,7 @@ class Process:
         self.log_path = self.folder / "log"
         self.child: subprocess.Popen[bytes] | None = None
         self.exit_code: int | None = None
+        self.killed = False
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -109,6 +110,11 @@ class Process:
         self.exit_code = self.child.returncode
         return self.exit_code
 
+    def kill(self) -> None:
+        """Kills the process, as a part of the test."""
+        self.killed = True
+        self.stop(signal.SIGKILL)
+
     def _clean(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -116,7 +122,7 @@ class Process:
         code = self.stop()
         text = self.log().strip()
         self._clean()
-        if code != 0 and kind is None:
+        if code != (-signal.SIGKILL if self.killed else 0) and kind is None:
             raise Failed(f"{self.name} ended with code {code}:\n{text}")
 
 
@@ -153,6 +159,11 @@ class Extprocd(Process):
             if line.startswith(series + " "):
                 return float(line.rsplit(" ", 1)[1])
         return 0.0
+
+    def messages(self) -> dict[str, float]:
+        """How many messages of each phase have come."""
+        phases = [f"{direction}_{part}" for direction in ("request", "response") for part in ("headers", "body", "trailers")]
+        return {phase: self.metric(f'extproc_messages_total{{phase="{phase}"}}') for phase in phases}
 
 
 class SampleServer(Extprocd):

@@ -62,21 +62,15 @@ def test_bodies_pass_with_headers_or_trailers_skipped(envoy: Envoy, protocol: st
         assert answer.trailers == {"x-end": "1"}, (modes, size)
 
 
-def messages(server: Extprocd) -> dict[str, float]:
-    """How many messages of each phase the server has had."""
-    phases = [f"{direction}_{part}" for direction in ("request", "response") for part in ("headers", "body", "trailers")]
-    return {phase: server.metric(f'extproc_messages_total{{phase="{phase}"}}') for phase in phases}
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_the_server_gets_the_phases_that_the_modes_name(extprocd: Extprocd, envoy: Envoy, mode: str) -> None:
     for modes in [("SEND", "SEND", "SEND"), *HEADER_MODES]:
         plain = modes == ("SEND", "SEND", "SEND")
         path = prefix(mode, mode) if plain else skipping_prefix(mode, mode, "http1", *modes)
-        before = messages(extprocd)
+        before = extprocd.messages()
         answer = request(envoy.port, path + "echo?trailers=1", method="POST", body=b"1", trailers={"x-sum": "42"})
         assert answer.status == 200
-        come = {phase for phase, count in messages(extprocd).items() if count > before[phase]}
+        come = {phase for phase, count in extprocd.messages().items() if count > before[phase]}
         trailers = modes[2] == "SEND" or mode == "FULL_DUPLEX_STREAMED"
         for direction, headers in zip(("request", "response"), modes, strict=False):
             assert (f"{direction}_headers" in come) == (headers == "SEND"), modes
