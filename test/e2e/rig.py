@@ -110,6 +110,10 @@ class Process:
         self.exit_code = self.child.returncode
         return self.exit_code
 
+    def send_signal(self, number: int) -> None:
+        assert self.child is not None
+        self.child.send_signal(number)
+
     def kill(self) -> None:
         """Kills the process, as a part of the test."""
         self.killed = True

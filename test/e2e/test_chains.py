@@ -57,9 +57,9 @@ def chain_route(prefix: str, chain: str) -> dict[str, Any]:
     return route(prefix, processed=True, overrides={"grpc_initial_metadata": metadata}, rewrite="/")
 
 
-def test_two_routes_have_two_chains_by_metadata(run_envoy: RunEnvoy) -> None:
+def test_two_routes_have_two_chains_by_metadata(run_envoy: RunEnvoy, version: str) -> None:
     routes = [chain_route("/one/", "chain-a"), chain_route("/two/", "chain-b"), route("/", processed=True)]
-    with Extprocd(BY_METADATA) as server, run_envoy(server, routes) as envoy:
+    with Extprocd(BY_METADATA) as server, run_envoy(server, routes, version=version) as envoy:
         assert ran(request(envoy.port, "/one/headers", headers=BOTH)) == {"a"}
         assert ran(request(envoy.port, "/two/headers", headers=BOTH)) == {"b"}
         assert ran(request(envoy.port, "/headers", headers=BOTH)) == set()
@@ -102,7 +102,7 @@ plugins = ["a", "b"]
         assert ran(request(envoy.port, "/headers", headers=BOTH)) == {"a", "b"}
 
 
-def test_two_route_names_have_two_chains_by_attribute(run_envoy: RunEnvoy) -> None:
+def test_two_route_names_have_two_chains_by_attribute(run_envoy: RunEnvoy, version: str) -> None:
     config = PLUGINS + """
 [[chain]]
 name = "chain-a"
@@ -121,7 +121,10 @@ plugins = []
     routes = [{"name": "route-a"} | route("/one/", processed=True, rewrite="/"),
               {"name": "route-b-2"} | route("/two/", processed=True, rewrite="/"),
               {"name": "other"} | route("/", processed=True)]
-    with Extprocd(config) as server, run_envoy(server, routes, request_attributes=["xds.route_name"]) as envoy:
+    with (
+        Extprocd(config) as server,
+        run_envoy(server, routes, version=version, request_attributes=["xds.route_name"]) as envoy,
+    ):
         assert ran(request(envoy.port, "/one/headers", headers=BOTH)) == {"a"}
         assert ran(request(envoy.port, "/two/headers", headers=BOTH)) == {"b"}
         assert ran(request(envoy.port, "/headers", headers=BOTH)) == set()

@@ -19,7 +19,7 @@ SKIP = {"processing_mode": {"request_header_mode": "SKIP"}}
 
 
 @pytest.fixture(scope="module")
-def envoy(extprocd: Extprocd, run_envoy: RunEnvoy) -> Iterator[Envoy]:
+def envoy(extprocd: Extprocd, run_envoy: RunEnvoy, version: str) -> Iterator[Envoy]:
     routes = [
         route("/headers", processed=True),
         route("/respond", processed=True),
@@ -27,7 +27,7 @@ def envoy(extprocd: Extprocd, run_envoy: RunEnvoy) -> Iterator[Envoy]:
         route("/switched-off/", processed=True, rewrite="/", off=True),
         route("/", processed=False),
     ]
-    with run_envoy(extprocd, routes) as running:
+    with run_envoy(extprocd, routes, version=version) as running:
         yield running
 
 
@@ -70,16 +70,18 @@ def test_g1_without_ext_proc_nothing_changes(envoy: Envoy) -> None:
     assert "Header3" not in seen
 
 
-def test_g4_bad_instructions_are_a_500_where_failures_are_closed(extprocd: Extprocd, run_envoy: RunEnvoy) -> None:
-    with run_envoy(extprocd, [route("/", processed=True)], may_fail=("streams_failed",)) as closed:
+def test_g4_bad_instructions_are_a_500_where_failures_are_closed(extprocd: Extprocd, run_envoy: RunEnvoy,
+                                                                 version: str) -> None:
+    with run_envoy(extprocd, [route("/", processed=True)], ("streams_failed",), version) as closed:
         answer = request(closed.port, "/headers", headers={"instructions": "invalid json value"})
         assert answer.status == 500
         assert closed.counters()["streams_failed"] == 1
 
 
-def test_g5_bad_instructions_change_nothing_where_failures_are_open(extprocd: Extprocd, run_envoy: RunEnvoy) -> None:
+def test_g5_bad_instructions_change_nothing_where_failures_are_open(extprocd: Extprocd, run_envoy: RunEnvoy,
+                                                                    version: str) -> None:
     allowed = ("streams_failed", "failure_mode_allowed")
-    with run_envoy(extprocd, [route("/", processed=True)], allowed, failure_mode_allow=True) as open_envoy:
+    with run_envoy(extprocd, [route("/", processed=True)], allowed, version, failure_mode_allow=True) as open_envoy:
         answer = request(open_envoy.port, "/headers", headers=TWO_HEADERS | {"instructions": "invalid json value"})
         assert answer.status == 200
         assert answer.seen["Header2"] == "value2"

@@ -1,10 +1,11 @@
-"""The server is killed while a request's body is on its way: Envoy's failure_mode_allow decides what the client gets, and a
-server that comes back is used again."""
+"""The server is killed while a request's body is on its way, or hangs: Envoy's failure_mode_allow decides what the client
+gets, and a server that comes back is used again."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -15,6 +16,9 @@ from conftest import RunEnvoy
 from http2 import Cut
 from rig import Envoy, Extprocd, eventually, free_port
 from upstream import HALF
+
+
+INSTRUCTIONS = "[[plugin]]\nname = 'instructions'\nmodule = 'instructions.so'\n"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def closed_envoy(run_envoy: RunEnvoy, address: str, version: str) -> Iterator[En
 
 def killed_in_the_middle(envoy: Envoy, address: str, mode: str, protocol: str) -> Response:
     """The response to a request whose second half is sent after the server was killed."""
-    with Extprocd(address=address) as server:
+    with Extprocd(INSTRUCTIONS, address=address) as server:
         path = prefix(mode, mode, protocol) + "echo"
         with PROTOCOLS[protocol](envoy.port, path, method="POST", length=-1) as exchange:
             exchange.send(HALF)
@@ -92,7 +96,7 @@ def test_without_a_server_requests_pass_or_fail(open_envoy: Envoy, closed_envoy:
 
 
 def test_a_server_that_comes_back_is_used(open_envoy: Envoy, closed_envoy: Envoy, address: str) -> None:
-    with Extprocd(address=address):
+    with Extprocd(INSTRUCTIONS, address=address):
         for envoy in (open_envoy, closed_envoy):
             def processed(envoy: Envoy = envoy) -> bool:
                 answer = request(envoy.port, prefix("NONE", "NONE") + "headers",
@@ -100,3 +104,46 @@ def test_a_server_that_comes_back_is_used(open_envoy: Envoy, closed_envoy: Envoy
                 return answer.status == 200 and "X" in answer.seen
 
             eventually(processed)
+
+
+@contextmanager
+def hanging(run_envoy: RunEnvoy, version: str, *, fail_open: bool) -> Iterator[tuple[Extprocd, Envoy]]:
+    """A server that is stopped, and an Envoy that does not wait long for it."""
+    may_fail = ("message_timeouts", "failure_mode_allowed")
+    with (
+        Extprocd(INSTRUCTIONS) as server,
+        run_envoy(server, body_modes.routes(), may_fail, version, body_modes.BUFFER_LIMIT, message_timeout="0.3s",
+                  failure_mode_allow=fail_open) as envoy,
+    ):
+        server.send_signal(signal.SIGSTOP)
+        try:
+            yield server, envoy
+        finally:
+            server.send_signal(signal.SIGCONT)
+        eventually(lambda: server.metric("extproc_streams_active") == 0)
+        assert server.metric("extproc_protocol_errors_total") == 0
+
+
+@pytest.mark.parametrize(("fail_open", "modes"), [(False, ["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL"]),
+                                                  (True, ["STREAMED", "BUFFERED"])])
+def test_a_server_that_hangs_is_a_504_or_passed_by(run_envoy: RunEnvoy, version: str, fail_open: bool,
+                                                   modes: list[str]) -> None:
+    with hanging(run_envoy, version, fail_open=fail_open) as (_, envoy):
+        for mode in modes:
+            answer = request(envoy.port, prefix(mode, mode) + "echo", method="POST", body=HALF)
+            assert (answer.status, answer.body) == ((200, HALF) if fail_open else (504, b"")), mode
+        assert envoy.counters()["message_timeouts"] == len(modes)
+
+
+def test_full_duplex_waits_for_a_server_that_hangs(run_envoy: RunEnvoy, version: str) -> None:
+    with hanging(run_envoy, version, fail_open=False) as (server, envoy):
+        mode = "FULL_DUPLEX_STREAMED"
+        with PROTOCOLS["http1"](envoy.port, prefix(mode, mode) + "echo", method="POST", length=len(HALF)) as waiting:
+            waiting.send(HALF)
+            eventually(lambda: envoy.counters().get("streams_started", 0) == 1)
+            # A request that began later has had its timeout: this one has none.
+            assert request(envoy.port, prefix("STREAMED", "STREAMED") + "echo", method="POST", body=HALF).status == 504
+            server.send_signal(signal.SIGCONT)
+            answer = waiting.response()
+        assert (answer.status, answer.body) == (200, HALF)
+        assert envoy.counters()["message_timeouts"] == 1
