@@ -12,6 +12,8 @@ from envoy_config import route
 
 MODES = ["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", "FULL_DUPLEX_STREAMED"]
 PAIRS = list(itertools.product(MODES, MODES))
+# Modes in which a body goes on as it comes; in the others Envoy holds it until its end.
+FLOWING = ["NONE", "STREAMED", "FULL_DUPLEX_STREAMED"]
 # Spoken at both ends of Envoy.
 PROTOCOLS: dict[str, type[Exchange]] = {"http1": Http1Exchange, "http2": Http2Exchange}
 CLUSTERS = {"http1": "upstream", "http2": "upstream-http2", "nowhere": "nowhere"}

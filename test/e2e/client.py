@@ -97,7 +97,7 @@ class Http1Exchange(Exchange):
         self.left: int | None = 0
         self.response_chunked = False
         self.response_trailers: dict[str, str] = {}
-        all_headers = {"host": "extproc.example"} | (headers or {}) | {"connection": "close"}
+        all_headers = {"host": "extproc.example", "connection": "close"} | (headers or {})
         if self.chunked:
             all_headers["transfer-encoding"] = "chunked"
         elif length is not None:

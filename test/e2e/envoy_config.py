@@ -119,9 +119,9 @@ def route(prefix: str, *, processed: bool, overrides: dict[str, Any] | None = No
 
 
 def listener(name: str, port: int, hosts: dict[str, Any], filters: list[dict[str, Any]],
-             upstream_filters: list[dict[str, Any]] | None = None, buffer_limit: int = 0) -> dict[str, Any]:
-    """A listener for HTTP/1.1 and HTTP/2 with the fields of its route configuration, and these filters between the switch
-    and the router, or behind the router."""
+             upstream_filters: list[dict[str, Any]] | None = None, buffer_limit: int = 0, **more: Any) -> dict[str, Any]:
+    """A listener for HTTP/1.1 and HTTP/2 with the fields of its route configuration, these filters between the switch and
+    the router, or behind the router, and further fields of its connection manager."""
     switch = {
         "name": SWITCH,
         "disabled": True,
@@ -142,6 +142,7 @@ def listener(name: str, port: int, hosts: dict[str, Any], filters: list[dict[str
         http_protocol_options={"enable_trailers": True},
         route_config={"name": name, **hosts},
         http_filters=[switch, *filters, {"name": "envoy.filters.http.router", "typed_config": router}],
+        **more,
     )
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {"name": name, "address": address(f"127.0.0.1:{port}"), "filter_chains": [chain]} | buffer(buffer_limit)
@@ -159,10 +160,12 @@ def bootstrap(port: int, admin_port: int, upstream: str, extprocd: str, routes: 
     """One listener with one filter. Clusters: the upstream in HTTP/1.1 and, as `upstream-http2`, in HTTP/2; `nowhere`,
     where nobody listens; extprocd."""
     hosts = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
+    upgrades = [{"upgrade_type": "websocket"}]
     clusters = [
         cluster("upstream", upstream, http2=False, buffer_limit=buffer_limit),
         cluster("upstream-http2", upstream, http2=True, buffer_limit=buffer_limit),
         cluster("nowhere", "127.0.0.1:1", http2=False),
         cluster("extprocd", extprocd, http2=True, buffer_limit=buffer_limit),
     ]
-    return static(admin_port, [listener("http", port, hosts, [wrapped(inner)], buffer_limit=buffer_limit)], clusters)
+    http = listener("http", port, hosts, [wrapped(inner)], buffer_limit=buffer_limit, upgrade_configs=upgrades)
+    return static(admin_port, [http], clusters)

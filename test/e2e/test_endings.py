@@ -8,14 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from body_modes import MODES, PROTOCOLS, pattern, prefix
+from body_modes import FLOWING, MODES, PROTOCOLS, pattern, prefix
 from client import request
 from http2 import Cut
 from rig import Envoy, Extprocd, eventually
 from upstream import EVENTS, HALF, PATIENCE, Script, Upstream
 
-# Modes in which a body goes on as it comes; in the others Envoy holds it until its end.
-FLOWING = ["NONE", "STREAMED", "FULL_DUPLEX_STREAMED"]
 # How Envoy's own answer begins where it has lost the upstream.
 LOST = b"upstream connect error or disconnect/reset before headers"
 

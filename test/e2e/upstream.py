@@ -137,6 +137,11 @@ def serve_scripted(request: Request, path: str, script: Script) -> None:
                     script.wait()
                     request.write(event)
                 request.end()
+            case "/upgrade":  # HTTP/1.1 only: then every byte goes back as it comes
+                script.come.set()
+                request.switch_protocol("websocket")
+                while data := request.read_raw():
+                    request.write(data)
             case "/half":  # half of the answer, then more of it until somebody is tired of it
                 request.respond(200, [], None)
                 request.write(HALF)
@@ -218,6 +223,16 @@ class Http1Request(Request):
         if self.chunked:
             text = "".join(f"{name}: {value}\r\n" for name, value in (trailers or {}).items())
             self._send(f"0\r\n{text}\r\n".encode())
+
+    def switch_protocol(self, name: str) -> None:
+        self._send(f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {name}\r\n\r\n".encode())
+
+    def read_raw(self) -> bytes:
+        """The next bytes after the protocol was switched; none when the other side is gone."""
+        try:
+            return self.handler.rfile.read1(1 << 16)  # type: ignore[attr-defined]
+        except (ConnectionError, TimeoutError) as error:
+            raise Cut("the connection was reset") from error
 
     def die(self) -> None:
         with contextlib.suppress(OSError):
