@@ -72,11 +72,14 @@ class Exchange:
         response.trailers = self.trailers()
         return response
 
+    def close(self) -> None:
+        self.sock.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        self.sock.close()
+        self.close()
 
 
 def _read_headers(stream: BinaryIO) -> list[tuple[str, str]]:
@@ -166,6 +169,10 @@ class Http1Exchange(Exchange):
 
     def trailers(self) -> dict[str, str]:
         return self.response_trailers
+
+    def close(self) -> None:
+        self.stream.close()  # it would hold the socket open
+        super().close()
 
     def abort(self) -> None:
         self.stream.close()
