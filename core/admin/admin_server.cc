@@ -7,6 +7,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
@@ -26,6 +27,9 @@ constexpr std::chrono::seconds kTimeout{10};
 constexpr std::size_t kMaxHeader = 8 * 1024;
 constexpr std::size_t kMaxBody = 1024;
 constexpr std::size_t kMaxConnections = 100;
+
+// Before connections are accepted again when that failed.
+constexpr std::chrono::milliseconds kPause{50};
 
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
@@ -125,8 +129,15 @@ struct AdminServer::State {
   void accept() {
     acceptor.async_accept([this](error_code error, Tcp::socket socket) {
       if (error == asio::error::operation_aborted) return;
+      if (error) {  // out of file descriptors: at once again would be without end
+        pause.expires_after(kPause);
+        pause.async_wait([this](error_code cancelled) {
+          if (!cancelled) accept();
+        });
+        return;
+      }
       // Above the limit the socket closes at once: an operator's tools open a handful.
-      if (!error && open < kMaxConnections) {
+      if (open < kMaxConnections) {
         std::make_shared<Connection>(std::move(socket), handlers, open)->read();
       }
       accept();
@@ -137,6 +148,7 @@ struct AdminServer::State {
   std::size_t open = 0;  // connections; outlives them, which live in the io_context
   asio::io_context io{1};
   Tcp::acceptor acceptor{io};
+  asio::steady_timer pause{io};
   std::string address;
   std::thread thread;
 };
