@@ -85,6 +85,9 @@ class ConfigReader {
       limits.get_size("max_message_size", server.limits.max_message_size, 1024, kMaxMessageSize);
       limits.get("max_headers", server.limits.max_headers, 1, 1000000);
       limits.get("max_streams_per_connection", server.limits.max_streams_per_connection, 1, 2147483647);
+      limits.get("max_connections", server.limits.max_connections, 1, 1000000);
+      limits.get("max_streams", server.limits.max_streams, 1, 2147483647);
+      limits.get_size("max_held_bytes", server.limits.max_held_bytes, 65536, kMaxMessageSize);
     });
     with_table(table, "drain", "server.drain", [&](TableReader& drain) {
       drain.get_duration("grace", server.drain.grace, kLongestDrain);

@@ -27,6 +27,9 @@ struct Limits {
   uint64_t max_message_size = 64ull << 20;      ///< bytes of one gRPC message from the data plane
   uint32_t max_headers = 1000;                  ///< entries of one header map from the data plane
   uint32_t max_streams_per_connection = 10000;  ///< HTTP/2 SETTINGS_MAX_CONCURRENT_STREAMS
+  uint32_t max_connections = 10000;             ///< over it, a connection is closed at once
+  uint32_t max_streams = 100000;                ///< over it, a stream ends with RESOURCE_EXHAUSTED
+  uint64_t max_held_bytes = 4ull << 20;  ///< of one stream, waiting for the data plane's flow control window
 };
 
 /// [server.drain]: what SIGTERM does. Seconds; fractions are allowed.

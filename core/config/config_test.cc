@@ -29,6 +29,9 @@ threads = 2
 max_message_size = "1MiB"
 max_headers = 10
 max_streams_per_connection = 7
+max_connections = 8
+max_streams = 9
+max_held_bytes = "100KiB"
 [server.drain]
 grace = "500ms"
 deadline = 5
@@ -69,6 +72,9 @@ module = "two.so"
   EXPECT_EQ(config.server.limits.max_message_size, 1U << 20);
   EXPECT_EQ(config.server.limits.max_headers, 10U);
   EXPECT_EQ(config.server.limits.max_streams_per_connection, 7U);
+  EXPECT_EQ(config.server.limits.max_connections, 8U);
+  EXPECT_EQ(config.server.limits.max_streams, 9U);
+  EXPECT_EQ(config.server.limits.max_held_bytes, 102400U);
   EXPECT_EQ(config.server.drain.grace, 0.5);
   EXPECT_EQ(config.server.drain.deadline, 5);
   EXPECT_EQ(config.admin.listen, "off");
@@ -120,6 +126,9 @@ TEST(ConfigTest, the_reference_file_is_valid_and_states_the_defaults) {
   EXPECT_EQ(file.config.server.limits.max_headers, fresh.server.limits.max_headers);
   EXPECT_EQ(file.config.server.limits.max_streams_per_connection,
             fresh.server.limits.max_streams_per_connection);
+  EXPECT_EQ(file.config.server.limits.max_connections, fresh.server.limits.max_connections);
+  EXPECT_EQ(file.config.server.limits.max_streams, fresh.server.limits.max_streams);
+  EXPECT_EQ(file.config.server.limits.max_held_bytes, fresh.server.limits.max_held_bytes);
   EXPECT_EQ(file.config.server.drain.grace, fresh.server.drain.grace);
   EXPECT_EQ(file.config.server.drain.deadline, fresh.server.drain.deadline);
   EXPECT_EQ(file.config.mutation_rules.max_headers, fresh.mutation_rules.max_headers);
@@ -159,6 +168,9 @@ TEST(ConfigTest, wrong_types_and_ranges_are_errors_that_say_what_is_wanted) {
            {"[server.limits]\nmax_message_size = '1TB'", "64MiB"},
            {"[server.limits]\nmax_message_size = '3GiB'", "bytes"},
            {"[server.limits]\nmax_headers = 0", "from 1"},
+           {"[server.limits]\nmax_connections = 0", "from 1"},
+           {"[server.limits]\nmax_streams = 0", "from 1"},
+           {"[server.limits]\nmax_held_bytes = '1KiB'", "65536"},
            {"[server.drain]\ngrace = -1", "duration"},
            {"[server.drain]\ngrace = 'soon'", "duration"},
            {"[admin]\nlisten = 'unix:/a'", "off"},

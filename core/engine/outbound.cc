@@ -57,7 +57,8 @@ void Outbound::headers(wire::Direction direction, Exchange& exchange) {
   send(writer_.headers(direction, reply, extras));
 }
 
-void Outbound::body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange) {
+bool Outbound::body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange,
+                    std::size_t max_held) {
   const std::string metadata = take_metadata(exchange);
   wire::Extras extras;
   extras.dynamic_metadata = metadata;
@@ -65,7 +66,7 @@ void Outbound::body(wire::Direction direction, const wire::BodyView& body, Excha
   if (mode != wire::BodyMode::kFullDuplexStreamed && mode != wire::BodyMode::kGrpc) {
     // Also where the data plane did not say: only full duplex and gRPC bodies want a streamed_response.
     send(writer_.body(direction, extras));
-    return;
+    return true;
   }
   wire::StreamedBody echo;
   echo.bytes = body.body;
@@ -73,21 +74,25 @@ void Outbound::body(wire::Direction direction, const wire::BodyView& body, Excha
   echo.end_of_stream_without_message = body.end_of_stream_without_message;
   echo.grpc_message_compressed = body.grpc_message_compressed;
   echo.drain_complete = body.drain_complete;
-  streamed_body(direction, echo, extras);
+  return streamed_body(direction, echo, extras, max_held);
 }
 
-void Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody& body,
-                             const wire::Extras& extras) {
+bool Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody& body,
+                             const wire::Extras& extras, std::size_t max_held) {
   auto& held = held_[index(direction)];
   std::optional<wire::StreamedBody> rest = held.empty() ? send_pieces(direction, body, extras) : body;
-  if (!rest) return;
+  if (!rest) return true;
+  // A gRPC message must be taken whole, so what counts is what waited before it.
+  if (held_size_ > max_held) return false;
   Held entry;
   entry.is_body = true;
   entry.bytes = rest->bytes;
   entry.flags = *rest;
   entry.flags.bytes = {};
   if (rest->bytes.size() == body.bytes.size()) entry.metadata = extras.dynamic_metadata;
+  held_size_ += sizeof(Held) + entry.bytes.size();
   held.push_back(std::move(entry));
+  return true;
 }
 
 std::optional<wire::StreamedBody> Outbound::send_pieces(wire::Direction direction, wire::StreamedBody body,
@@ -133,16 +138,16 @@ void Outbound::flush(wire::Direction direction) {
       wire::Extras extras;
       extras.dynamic_metadata = next.metadata;
       wire::StreamedBody body = next.flags;
-      body.bytes = next.bytes;
+      body.bytes = std::string_view(next.bytes).substr(next.sent);
       if (const auto rest = send_pieces(direction, body, extras)) {
-        const std::size_t sent = next.bytes.size() - rest->bytes.size();
-        if (sent > 0) next.metadata.clear();
-        next.bytes.erase(0, sent);
+        next.sent = next.bytes.size() - rest->bytes.size();
+        if (next.sent > 0) next.metadata.clear();
         return;
       }
     } else {
       send(next.bytes);
     }
+    held_size_ -= sizeof(Held) + held.front().bytes.size();
     held.pop_front();
   }
 }
@@ -160,11 +165,13 @@ void Outbound::trailers(wire::Direction direction, Exchange& exchange) {
   }
   Held entry;  // behind the body that waits for window
   entry.bytes = encoded;
+  held_size_ += sizeof(Held) + entry.bytes.size();
   held.push_back(std::move(entry));
 }
 
 void Outbound::immediate(const LocalReply& local, Exchange& exchange) {
   held_ = {};
+  held_size_ = 0;
   exchange.map(EXTPROC_LOCAL_REPLY)->net(mutation_);
   const std::string metadata = take_metadata(exchange);
   wire::ImmediateReply reply;

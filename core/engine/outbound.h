@@ -39,8 +39,10 @@ class Outbound {
 
   /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache.
   void headers(wire::Direction direction, Exchange& exchange);
-  /// Replies to one body message, whose bytes pass unchanged.
-  void body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange);
+  /// Replies to one body message, whose bytes pass unchanged. False: more than `max_held` bytes of the stream
+  /// would wait for window, those of one message aside.
+  [[nodiscard]] bool body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange,
+                          std::size_t max_held);
   void trailers(wire::Direction direction, Exchange& exchange);
   /// Sends a local reply; drops whatever was held back.
   void immediate(const LocalReply& reply, Exchange& exchange);
@@ -59,13 +61,15 @@ class Outbound {
   /// A reply that waits for window, or for one that does.
   struct Held {
     bool is_body = false;
-    std::string bytes;  // a body's own bytes, or an encoded reply
+    std::string bytes;     // a body's own bytes, or an encoded reply
+    std::size_t sent = 0;  // how many of a body's bytes have gone out
     wire::StreamedBody flags;
     std::string metadata;
   };
 
   void send(std::string_view encoded);
-  void streamed_body(wire::Direction direction, const wire::StreamedBody& body, const wire::Extras& extras);
+  [[nodiscard]] bool streamed_body(wire::Direction direction, const wire::StreamedBody& body,
+                                   const wire::Extras& extras, std::size_t max_held);
   /// Sends as much of a body as the window allows; what is left of it.
   std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
                                                 wire::Extras extras);
@@ -84,6 +88,7 @@ class Outbound {
   std::array<int64_t, 2> send_window_{};
   std::array<int64_t, 2> receive_window_{};
   std::array<std::deque<Held>, 2> held_;
+  std::size_t held_size_ = 0;  // of both, with what an entry costs besides its bytes
 };
 
 }  // namespace extprocd::engine

@@ -91,14 +91,21 @@ void Stream::process(Message message) {
   const auto begun = Clock::now();
   const auto& limits = generation_->config.server.limits;
   if (message.bytes().size() > limits.max_message_size) {
-    metrics_.limits[static_cast<std::size_t>(Limit::kMessageSize)]->add();
-    protocol_error(absl::ResourceExhaustedError("a message of " + std::to_string(message.bytes().size()) +
-                                                " bytes; server.limits.max_message_size is " +
-                                                std::to_string(limits.max_message_size)));
+    over_limit(Limit::kMessageSize, "a message of " + std::to_string(message.bytes().size()) +
+                                        " bytes; server.limits.max_message_size is " +
+                                        std::to_string(limits.max_message_size));
     return;
   }
-  if (const absl::Status parsed = view_.parse(message.bytes()); !parsed.ok()) {
+  // One more than allowed, to tell.
+  if (const absl::Status parsed = view_.parse(message.bytes(), std::size_t{limits.max_headers} + 1);
+      !parsed.ok()) {
     protocol_error(parsed);
+    return;
+  }
+  if (view_.attribute_count() > limits.max_headers) {
+    over_limit(Limit::kAttributes, "a message with " + std::to_string(view_.attribute_count()) +
+                                       " attributes; server.limits.max_headers is " +
+                                       std::to_string(limits.max_headers));
     return;
   }
   if (const absl::Status facts = take_in_stream_facts(); !facts.ok()) {
@@ -145,11 +152,9 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
     return;
   }
   const auto max_headers = generation_->config.server.limits.max_headers;
-  if (!is_body && view_.headers().size() > max_headers) {
-    metrics_.limits[static_cast<std::size_t>(Limit::kHeaders)]->add();
-    protocol_error(absl::ResourceExhaustedError("a message with " + std::to_string(view_.headers().size()) +
-                                                " headers; server.limits.max_headers is " +
-                                                std::to_string(max_headers)));
+  if (!is_body && view_.header_count() > max_headers) {
+    over_limit(Limit::kHeaders, "a message with " + std::to_string(view_.header_count()) +
+                                    " headers; server.limits.max_headers is " + std::to_string(max_headers));
     return;
   }
 
@@ -157,7 +162,11 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
   if (!is_body) kept_.push_back(std::move(message));
   const extproc_str slice = to_abi(view_.body().body);
   if (chain_ == nullptr ? generation_->chains.wants_first_message() : chain_->phases() != 0) {
-    show_to_plugins(incoming, slice);
+    if (!show_to_plugins(incoming, slice)) {
+      over_limit(Limit::kAttributes,
+                 "more attributes than " + std::to_string(wire::AttributeReader::kMaxSize) + " bytes");
+      return;
+    }
   }
   if (chain_ == nullptr && !choose_chain(incoming)) return;
   if (chain_->phases() != 0) {
@@ -175,7 +184,8 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
   answer(incoming, end_of_stream);
 }
 
-void Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice) {
+/// False: more attributes than a stream may have.
+bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice) {
   if (incoming.part == Part::kBody) {
     exchange_.body = {&slice, 1};
   } else {
@@ -184,9 +194,10 @@ void Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
     for (const wire::HeaderView& header : view_.headers())
       map.add_original(header.name, header.value, exchange_.arena);
   }
-  exchange_.attributes.add(view_.attributes());
+  if (!exchange_.attributes.add(view_.attributes())) return false;
   exchange_.metadata.update(view_.metadata_context());
   exchange_.reply_possible = reply_possible(incoming);
+  return true;
 }
 
 /// Gives the stream its chain, by what its first message says. False: the stream is over.
@@ -243,7 +254,14 @@ void Stream::answer(const Incoming& incoming, bool end_of_stream) {
       exchange_.replacement_body.reset();
       break;
     case Part::kBody:
-      outbound_.body(incoming.direction, view_.body(), exchange_);
+      if (!outbound_.body(incoming.direction, view_.body(), exchange_,
+                          generation_->config.server.limits.max_held_bytes)) {
+        over_limit(
+            Limit::kHeldBytes,
+            "more body waits for the data plane's flow control window than server.limits.max_held_bytes, " +
+                std::to_string(generation_->config.server.limits.max_held_bytes));
+        return;
+      }
       if (response) response_ = Response::kReleased;
       break;
     case Part::kTrailers:
@@ -267,6 +285,11 @@ void Stream::reply_and_stop(const LocalReply& reply) {
 void Stream::protocol_error(const absl::Status& status) {
   metrics_.protocol_errors.add();
   finish(status, EndReason::kProtocol);
+}
+
+void Stream::over_limit(Limit limit, const std::string& text) {
+  metrics_.limits[static_cast<std::size_t>(limit)]->add();
+  protocol_error(absl::ResourceExhaustedError(text));
 }
 
 void Stream::finish(const absl::Status& status, EndReason reason) {

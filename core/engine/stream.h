@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -54,12 +55,13 @@ class Stream final : public ServerStream {
   void process(Message message);
   [[nodiscard]] absl::Status take_in_stream_facts();
   void run_phase(const Incoming& incoming, Message message);
-  void show_to_plugins(const Incoming& incoming, const extproc_str& slice);
+  [[nodiscard]] bool show_to_plugins(const Incoming& incoming, const extproc_str& slice);
   [[nodiscard]] bool choose_chain(const Incoming& incoming);
   void on_unknown_chain(const Incoming& incoming);
   void answer(const Incoming& incoming, bool end_of_stream);
   void reply_and_stop(const LocalReply& reply);
   void protocol_error(const absl::Status& status);
+  void over_limit(telemetry::Limit limit, const std::string& text);
   void finish(const absl::Status& status, telemetry::EndReason reason);
   void end_plugins(telemetry::EndReason reason, const absl::Status& status);
   [[nodiscard]] bool reply_possible(const Incoming& incoming) const;

@@ -328,6 +328,61 @@ TEST_F(StreamTest, a_stream_without_any_message_ends_well) {
   EXPECT_EQ(sink_.status, absl::OkStatus());
 }
 
+TEST_F(StreamTest, body_that_waits_for_window_is_limited) {
+  generation_->config.server.limits.max_held_bytes = 5000;
+  send(R"(request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED }
+          flow_control_init { initial_window_downstream_to_sidestream: 1000000 })");
+  ProcessingRequest large;
+  large.mutable_request_body()->set_body(std::string(4000, 'x'));
+  send(large);
+  send(large);  // one message more may always come: it has been received already
+  EXPECT_FALSE(sink_.status);
+  send(
+      "client_window_update { window_increment_sidestream_to_upstream: 5001 }");  // the first goes, and a part
+  send(large);
+  EXPECT_FALSE(sink_.status);
+  send(large);
+  ASSERT_TRUE(sink_.status);
+  EXPECT_EQ(sink_.status->code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(sink_.status->message()), HasSubstr("server.limits.max_held_bytes"));
+  EXPECT_EQ(value_of(*metrics_.limits[static_cast<std::size_t>(telemetry::Limit::kHeldBytes)]), 1);
+}
+
+TEST_F(StreamTest, empty_bodies_that_wait_for_window_count_too) {
+  generation_->config.server.limits.max_held_bytes = 5000;
+  send(R"(request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED }
+          flow_control_init { initial_window_downstream_to_sidestream: 1000000 })");
+  send(R"(request_body { body: "x" })");
+  int sent = 0;
+  while (!sink_.status && ++sent < 1000) send("request_body {}");
+  EXPECT_LT(sent, 1000);
+}
+
+TEST_F(StreamTest, more_attributes_than_the_limit_end_the_stream) {
+  add_plugin("p", {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_BODY});
+  generation_->config.server.limits.max_headers = 2;
+  ProcessingRequest many;
+  many.mutable_request_headers();
+  for (int i = 0; i < 3; ++i) (*many.mutable_attributes())[std::to_string(i)];
+  send(many);
+  ASSERT_TRUE(sink_.status);
+  EXPECT_EQ(sink_.status->code(), absl::StatusCode::kResourceExhausted);
+
+  stream_.reset();
+  sink_ = {};
+  send("request_headers {}");
+  for (int i = 0; i < 100 && !sink_.status; ++i) {
+    ProcessingRequest request;
+    request.mutable_request_body();
+    auto& fields = *(*request.mutable_attributes())["envoy.filters.http.ext_proc"].mutable_fields();
+    fields[std::to_string(i)].set_string_value(std::string(100000, 'x'));
+    send(request);
+  }
+  ASSERT_TRUE(sink_.status);
+  EXPECT_EQ(sink_.status->code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(value_of(*metrics_.limits[static_cast<std::size_t>(telemetry::Limit::kAttributes)]), 2);
+}
+
 TEST_F(StreamTest, limits_end_the_stream_with_resource_exhausted_and_count) {
   generation_->config.server.limits.max_headers = 2;
   generation_->config.server.limits.max_message_size = 100;

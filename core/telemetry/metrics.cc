@@ -18,7 +18,8 @@ constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_bod
 constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
                                                     "failed",    "protocol_error", "shutdown"};
 constexpr std::array<const char*, 5> kResults = {"ok", "mutated", "replied", "finished", "error"};
-constexpr std::array<const char*, 2> kLimits = {"message_size", "headers"};
+constexpr std::array<const char*, 6> kLimits = {"message_size", "headers",    "connections",
+                                                "streams",      "held_bytes", "attributes"};
 constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
 constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
 
@@ -56,8 +57,8 @@ Metrics::Metrics(Registry& registry)
                                       {{"direction", "received"}})),
       sent_bytes(registry.counter("extproc_message_bytes_total", "Bytes of gRPC messages, by direction.",
                                   {{"direction", "sent"}})),
-      limits(counters(registry, "extproc_limits_hit_total", "Streams ended by one of server.limits.", "limit",
-                      kLimits)),
+      limits(counters(registry, "extproc_limits_hit_total",
+                      "Streams and connections ended or refused by one of server.limits.", "limit", kLimits)),
       protocol_errors(
           registry.counter("extproc_protocol_errors_total",
                            "Streams ended because the data plane broke the protocol or a limit.")),

@@ -41,11 +41,13 @@ const Value* find(const Struct& object, std::string_view path) {
 
 struct AttributeReader::State {
   std::vector<std::string> undecoded;
+  std::size_t undecoded_size = 0;
   Struct attributes;
 
   void decode() {
     for (const std::string& entry : undecoded) merge(entry);
     undecoded.clear();
+    undecoded_size = 0;
   }
 
   void merge(std::string_view entry) {
@@ -66,9 +68,14 @@ AttributeReader::~AttributeReader() = default;
 AttributeReader::AttributeReader(AttributeReader&&) noexcept = default;
 AttributeReader& AttributeReader::operator=(AttributeReader&&) noexcept = default;
 
-void AttributeReader::add(std::string_view entry) {
+bool AttributeReader::add(std::string_view entry) {
+  if (entry.size() > kMaxSize) return false;
   if (state_ == nullptr) state_ = std::make_unique<State>();
   state_->undecoded.emplace_back(entry);
+  state_->undecoded_size += entry.size() + sizeof(std::string);
+  if (state_->undecoded_size <= kMaxSize) return true;
+  state_->decode();  // what is said again and again counts once
+  return state_->attributes.ByteSizeLong() <= kMaxSize;
 }
 
 std::optional<std::string> AttributeReader::get(std::string_view name) const {

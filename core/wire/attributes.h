@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>
@@ -23,11 +25,14 @@ class AttributeReader {
   AttributeReader(AttributeReader&&) noexcept;
   AttributeReader& operator=(AttributeReader&&) noexcept;
 
+  /// What all messages of a stream may say together, in bytes.
+  static constexpr std::size_t kMaxSize = 1 << 20;
+
   /// Adds one entry of RequestView::attributes(). Entries other than Envoy's "envoy.filters.http.ext_proc"
-  /// are ignored.
-  void add(std::string_view entry);
-  void add(std::span<const std::string_view> entries) {
-    for (const std::string_view entry : entries) add(entry);
+  /// are ignored. False: it would be more than kMaxSize.
+  [[nodiscard]] bool add(std::string_view entry);
+  [[nodiscard]] bool add(std::span<const std::string_view> entries) {
+    return std::all_of(entries.begin(), entries.end(), [this](std::string_view entry) { return add(entry); });
   }
 
   /// The text of an attribute, nothing if it was not sent.

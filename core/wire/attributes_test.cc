@@ -27,7 +27,7 @@ std::string with_attribute(const std::string& name, const std::string& value) {
 void take(AttributeReader& reader, const std::string& message) {
   RequestView view;
   ASSERT_TRUE(view.parse(message).ok());
-  reader.add(view.attributes());
+  EXPECT_TRUE(reader.add(view.attributes()));
 }
 
 void take(MetadataReader& reader, const std::string& message) {
@@ -100,10 +100,30 @@ TEST(Attributes, UnderAnotherKeyAreIgnored) {
   EXPECT_EQ(reader.get("a"), std::nullopt);
 }
 
+TEST(Attributes, OfAllMessagesTogetherAreLimitedButRepetitionsCountOnce) {
+  AttributeReader reader;
+  const auto entry = [](const std::string& name) {
+    ProcessingRequest request;
+    auto& fields = *(*request.mutable_attributes())["envoy.filters.http.ext_proc"].mutable_fields();
+    fields[name].set_string_value(std::string(1000, 'x'));
+    const std::string bytes = request.SerializeAsString();
+    RequestView view;
+    EXPECT_TRUE(view.parse(bytes).ok());
+    return std::string(view.attributes()[0]);
+  };
+  const std::string same = entry("same");
+  for (int i = 0; i < 10000; ++i) ASSERT_TRUE(reader.add(same));
+  int added = 0;
+  while (added < 10000 && reader.add(entry(std::to_string(added)))) ++added;
+  EXPECT_GT(added, 500);
+  EXPECT_LT(added, 3000);
+  EXPECT_FALSE(reader.add(std::string((1 << 20) + 1, 'x')));
+}
+
 TEST(Attributes, ThatCannotBeDecodedAreLeftOut) {
   AttributeReader reader;
   take(reader, with_attribute("a", "bool_value: true"));
-  reader.add("\x0A\xFF");
+  EXPECT_TRUE(reader.add("\x0A\xFF"));
   EXPECT_EQ(reader.get("a"), "true");
 }
 

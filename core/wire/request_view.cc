@@ -28,9 +28,9 @@ class RequestView::Parser {
         case bytes_tag(7):
           return http_trailers(field, MessageKind::kResponseTrailers);
         case bytes_tag(8):
-          return field.read(view_.metadata_context_.emplace_back());
+          return entry(field, view_.metadata_context_);
         case bytes_tag(9):
-          return field.read(view_.attributes_.emplace_back());
+          return entry(field, view_.attributes_);
         case varint_tag(10):
           return field.read(view_.observability_mode_);
         case bytes_tag(11):
@@ -50,8 +50,17 @@ class RequestView::Parser {
     if (view_.kind_ == kind) return;
     view_.kind_ = kind;
     view_.headers_.clear();
+    view_.header_count_ = 0;
     view_.headers_end_of_stream_ = false;
     view_.body_ = {};
+  }
+
+  bool entry(Decoder& in, std::vector<std::string_view>& entries) {
+    std::string_view bytes;
+    const bool ok = in.read(bytes);
+    ++view_.attribute_count_;
+    if (entries.size() < view_.max_entries_) entries.push_back(bytes);
+    return ok;
   }
 
   bool http_headers(Decoder& in, MessageKind kind) {
@@ -115,7 +124,9 @@ class RequestView::Parser {
           return field.skip();
       }
     });
-    view_.headers_.push_back({name, raw_value.empty() ? value : raw_value});
+    ++view_.header_count_;
+    if (view_.headers_.size() < view_.max_entries_)
+      view_.headers_.push_back({name, raw_value.empty() ? value : raw_value});
     return ok;
   }
 
@@ -182,7 +193,10 @@ class RequestView::Parser {
   RequestView& view_;
 };
 
-absl::Status RequestView::parse(std::string_view bytes) {
+absl::Status RequestView::parse(std::string_view bytes, std::size_t max_entries) {
+  max_entries_ = max_entries;
+  header_count_ = 0;
+  attribute_count_ = 0;
   kind_ = MessageKind::kNone;
   observability_mode_ = false;
   headers_end_of_stream_ = false;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -82,13 +84,17 @@ struct BodyView {
 class RequestView {
  public:
   /// Reads a message in place of the earlier one. INVALID_ARGUMENT says what is wrong at which byte; the
-  /// contents are then unspecified.
-  [[nodiscard]] absl::Status parse(std::string_view bytes);
+  /// contents are then unspecified. Of headers, attributes and metadata at most so many entries each are kept,
+  /// the rest is read and counted: a view is many times as large as the smallest entry.
+  [[nodiscard]] absl::Status parse(std::string_view bytes,
+                                   std::size_t max_entries = std::numeric_limits<std::size_t>::max());
 
   [[nodiscard]] MessageKind kind() const { return kind_; }
 
   /// Entries of a headers or trailers message in their order; empty for other kinds.
   [[nodiscard]] std::span<const HeaderView> headers() const { return headers_; }
+  /// How many there are in the message.
+  [[nodiscard]] std::size_t header_count() const { return header_count_; }
   /// The contents of a body message; empty for other kinds.
   [[nodiscard]] const BodyView& body() const { return body_; }
   /// end_of_stream of a headers or body message: nothing more of this direction follows. False for other
@@ -109,6 +115,8 @@ class RequestView {
   [[nodiscard]] std::span<const std::string_view> attributes() const { return attributes_; }
   /// Encoded occurrences of `metadata_context` (at most one comes in practice), for MetadataReader::update().
   [[nodiscard]] std::span<const std::string_view> metadata_context() const { return metadata_context_; }
+  /// How many entries of attributes and occurrences of metadata_context there are in the message.
+  [[nodiscard]] std::size_t attribute_count() const { return attribute_count_; }
 
  private:
   class Parser;
@@ -123,6 +131,9 @@ class RequestView {
   std::optional<ClientWindowUpdate> client_window_update_;
   std::vector<std::string_view> attributes_;
   std::vector<std::string_view> metadata_context_;
+  std::size_t max_entries_ = 0;
+  std::size_t header_count_ = 0;
+  std::size_t attribute_count_ = 0;
 };
 
 }  // namespace extprocd::wire

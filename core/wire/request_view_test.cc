@@ -237,5 +237,23 @@ TEST(RequestView, ForgetsTheEarlierMessageAndKeepsItsStorage) {
   EXPECT_EQ(view.headers().data(), storage);
 }
 
+TEST(RequestView, CountsMoreEntriesThanItKeeps) {
+  envoy::service::ext_proc::v3::ProcessingRequest request;
+  for (int i = 0; i < 5; ++i) {
+    request.mutable_request_headers()->mutable_headers()->add_headers()->set_key(std::to_string(i));
+    (*request.mutable_attributes())[std::to_string(i)];
+  }
+  const std::string bytes = request.SerializeAsString();
+  RequestView view;
+  ASSERT_TRUE(view.parse(bytes, 3).ok());
+  EXPECT_THAT(view.headers(), SizeIs(3));
+  EXPECT_EQ(view.header_count(), 5U);
+  EXPECT_THAT(view.attributes(), SizeIs(3));
+  EXPECT_EQ(view.attribute_count(), 5U);
+  ASSERT_TRUE(view.parse(bytes).ok());
+  EXPECT_THAT(view.headers(), SizeIs(5));
+  EXPECT_EQ(view.header_count(), 5U);
+}
+
 }  // namespace
 }  // namespace extprocd::wire
