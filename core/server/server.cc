@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "core/admin/admin_server.h"
 #include "core/engine/process_service.h"
@@ -89,6 +90,14 @@ class StopSignal {
   sigset_t signals_{};
 };
 
+/// Each connection is an open file, and many systems start processes with a low limit that they may raise.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 std::string joined(const std::vector<std::string>& parts, const std::string& between = ", ") {
   std::string all;
   for (const std::string& part : parts) all += (all.empty() ? "" : between) + part;
@@ -112,6 +121,7 @@ std::string chain_names(const engine::Generation& generation) {
 
 absl::Status serve(const config::Config& config) {
   StopSignal stop;
+  raise_file_limit();
   Foundation foundation(config);
   if (const absl::Status status = foundation.build(config); !status.ok()) return status;
   telemetry::show_process_metrics(foundation.registry, engine::kVersion);
@@ -136,7 +146,10 @@ absl::Status serve(const config::Config& config) {
       {.listen = config.server.listen,
        .threads = thread_count(config),
        .max_message_size = config.server.limits.max_message_size,
-       .max_streams_per_connection = config.server.limits.max_streams_per_connection},
+       .max_streams_per_connection = config.server.limits.max_streams_per_connection,
+       .max_connections = config.server.limits.max_connections,
+       .max_streams = config.server.limits.max_streams,
+       .metrics = &foundation.metrics},
       services);
   if (!transport.ok()) return transport.status();
   health.set_serving(true);

@@ -11,6 +11,8 @@
 namespace extprocd::transport {
 namespace {
 
+constexpr std::size_t kReservedOthers = 1000;  // streams over max_streams that are no Process streams
+
 /// The message as one piece, owned by a slice of its own. Short slices keep their bytes inside themselves, so
 /// the view is taken where the slice will stay.
 engine::Message to_message(const grpc::ByteBuffer& buffer, bool& ok) {
@@ -120,18 +122,29 @@ void Call::on_started(bool ok) {
   }
   await(context_, queue_, kind_);
   steps_ = 1;  // the done step
-  context_.open.fetch_add(1);
+  const std::size_t others = context_.open.fetch_add(1);
   const std::string path =
       kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
   engine::StreamFactory* factory = context_.services.find(path);
   if (factory == nullptr) {
-    over_ = true;
-    final_status_ =
-        std::make_unique<grpc::Status>(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
-    finish_now();
+    refuse(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
+    return;
+  }
+  // Health must be answered even when there is no room for more.
+  const std::size_t reserve = kind_ == Kind::kProcess ? 0 : kReservedOthers;
+  if (others >= context_.max_streams + reserve) {
+    context_.count(telemetry::Limit::kStreams);
+    refuse(grpc::StatusCode::RESOURCE_EXHAUSTED,
+           "server.limits.max_streams is " + std::to_string(context_.max_streams));
     return;
   }
   open_stream(*factory);
+}
+
+void Call::refuse(grpc::StatusCode code, const std::string& text) {
+  over_ = true;
+  final_status_ = std::make_unique<grpc::Status>(code, text);
+  finish_now();
 }
 
 void Call::open_stream(engine::StreamFactory& factory) {
@@ -176,7 +189,7 @@ void Call::send(std::string_view message) {
   if (over_ || broken_) return;
   const grpc::Slice slice(message.data(), message.size());
   outgoing_.emplace_back(&slice, 1);
-  unsent_ += message.size();
+  unsent_ += message.size() + kUnsentOverhead;
   if (!writing_) write();
 }
 
@@ -189,7 +202,7 @@ void Call::write() {
 
 void Call::on_written(bool ok) {
   writing_ = false;
-  unsent_ -= outgoing_.front().Length();
+  unsent_ -= outgoing_.front().Length() + kUnsentOverhead;
   outgoing_.pop_front();
   if (!ok) {
     broken_ = true;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 
@@ -12,6 +13,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include "core/telemetry/metrics.h"
 #include "core/transport/services.h"
 
 namespace extprocd::transport {
@@ -38,7 +40,14 @@ struct CallContext {
   std::atomic<bool> stopping{false};      ///< no new calls are asked for
   std::atomic<bool> past_deadline{false};
 
+  std::size_t max_streams = std::numeric_limits<uint32_t>::max();
+  const telemetry::Metrics* metrics = nullptr;  ///< may be null
+
   explicit CallContext(const Services& all) : services(all) {}
+
+  void count(telemetry::Limit limit) const {
+    if (metrics != nullptr) metrics->limits[static_cast<std::size_t>(limit)]->add();
+  }
 
   /// One stream less; wakes who waits for the last one.
   void stream_over() {
@@ -70,6 +79,9 @@ class Call final : public engine::Sink {
   /// Unsent bytes at which the stream stops reading, so that a peer that does not read is held back by
   /// HTTP/2's flow control and nothing queues without bound.
   static constexpr std::size_t kMaxUnsent = 1 << 20;
+  /// What a message costs that waits to be sent, besides its bytes: a peer that does not read must not gain by
+  /// wanting many small replies.
+  static constexpr std::size_t kUnsentOverhead = 512;
 
   template <void (Call::*handler)(bool ok)>
   struct CallStep final : Step {
@@ -88,6 +100,7 @@ class Call final : public engine::Sink {
   void on_finished(bool ok);
   void on_done(bool ok);
 
+  void refuse(grpc::StatusCode code, const std::string& text);
   void open_stream(engine::StreamFactory& factory);
   void read();
   void write();

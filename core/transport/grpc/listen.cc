@@ -3,47 +3,48 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
-#include <string>
 
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 namespace extprocd::transport {
 namespace {
 
+constexpr int kBacklog = 4096;  // connections that wait to be accepted; the system may cut it
+
 absl::Status cannot_listen(const config::Address& address, const std::string& cause) {
   return absl::UnavailableError("cannot listen on " + address.to_string() + ": " + cause);
 }
 
-class Socket {
- public:
-  explicit Socket(int family) : number_(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() {
-    if (number_ >= 0) close(number_);
-  }
-  [[nodiscard]] int get() const { return number_; }
+Descriptor open_socket(int family) {
+  return Descriptor(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
 
- private:
-  int number_;
-};
-
-/// Binds and listens for a moment; the errno of what failed, or 0.
-int try_to_listen(const sockaddr* address, socklen_t size) {
-  const Socket probe(address->sa_family);
-  if (probe.get() < 0) return errno;
+/// Opens a socket that listens there; the errno of what failed, or 0.
+int listen_on(const sockaddr* address, socklen_t size, std::vector<Descriptor>& sockets) {
+  Descriptor listening = open_socket(address->sa_family);
+  if (listening.get() < 0) return errno;
   const int on = 1;
-  setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(listening.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const int off = 0;
-  if (address->sa_family == AF_INET6) setsockopt(probe.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  if (bind(probe.get(), address, size) != 0) return errno;
-  // Binding alone is not refused while another socket only listens with the same option.
-  return listen(probe.get(), 1) == 0 ? 0 : errno;
+  if (address->sa_family == AF_INET6)
+    setsockopt(listening.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  if (bind(listening.get(), address, size) != 0) return errno;
+  if (listen(listening.get(), kBacklog) != 0) return errno;
+  sockets.push_back(std::move(listening));
+  return 0;
+}
+
+/// The port that a socket got; 0 if it has none.
+uint16_t port_of(const Descriptor& listening) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (getsockname(listening.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) return 0;
+  if (name.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6*>(&name)->sin6_port);
+  return ntohs(reinterpret_cast<const sockaddr_in*>(&name)->sin_port);
 }
 
 /// Removes a socket that nobody listens on.
@@ -51,7 +52,7 @@ absl::Status remove_stale(const config::Address& address, const sockaddr_un& nam
   struct stat info{};
   if (lstat(address.path.c_str(), &info) != 0) return absl::OkStatus();
   if (!S_ISSOCK(info.st_mode)) return cannot_listen(address, "a file that is no socket is in its place");
-  const Socket probe(AF_UNIX);
+  const Descriptor probe = open_socket(AF_UNIX);
   if (probe.get() < 0) return cannot_listen(address, std::strerror(errno));
   const int result = connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name);
   // EAGAIN: somebody listens, with a full queue.
@@ -65,44 +66,69 @@ absl::Status remove_stale(const config::Address& address, const sockaddr_un& nam
   return absl::OkStatus();
 }
 
-absl::Status prepare_unix(const config::Address& address) {
+}  // namespace
+
+Descriptor::~Descriptor() {
+  if (number_ >= 0) close(number_);
+}
+
+absl::StatusOr<Listener> Listener::open(const config::Address& address) {
+  Listener listener(address);
+  const absl::Status status =
+      address.kind == config::Address::Kind::kUnix ? listener.open_unix() : listener.open_tcp();
+  if (!status.ok()) return status;
+  return listener;
+}
+
+absl::Status Listener::open_unix() {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  address.path.copy(name.sun_path, sizeof name.sun_path - 1);
-  if (absl::Status status = remove_stale(address, name); !status.ok()) return status;
-  const int error = try_to_listen(reinterpret_cast<const sockaddr*>(&name), sizeof name);
-  if (error != 0) return cannot_listen(address, std::strerror(error));
-  unlink(address.path.c_str());  // the one that this made
+  address_.path.copy(name.sun_path, sizeof name.sun_path - 1);
+  if (absl::Status status = remove_stale(address_, name); !status.ok()) return status;
+  const int error = listen_on(reinterpret_cast<const sockaddr*>(&name), sizeof name, sockets_);
+  if (error != 0) return cannot_listen(address_, std::strerror(error));
+  if (lstat(address_.path.c_str(), &file_) != 0) return cannot_listen(address_, std::strerror(errno));
   return absl::OkStatus();
 }
 
-absl::Status prepare_tcp(const config::Address& address) {
+absl::Status Listener::open_tcp() {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* resolved = nullptr;
   const int failed =
-      getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &resolved);
-  if (failed != 0) return cannot_listen(address, gai_strerror(failed));
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> found(resolved, &freeaddrinfo);
-  // A name may have several addresses: gRPC wants one of them, but a busy one is a mistake.
+      getaddrinfo(address_.host.c_str(), std::to_string(address_.port).c_str(), &hints, &resolved);
+  if (failed != 0) return cannot_listen(address_, gai_strerror(failed));
+  std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> found(resolved, &freeaddrinfo);
+  // A name may have several addresses: one of them is enough, but a busy one is a mistake.
   int first_error = 0;
-  bool usable = false;
   for (const addrinfo* one = found.get(); one != nullptr; one = one->ai_next) {
-    const int error = try_to_listen(one->ai_addr, one->ai_addrlen);
-    if (error == EADDRINUSE) return cannot_listen(address, std::strerror(error));
-    // gRPC takes [::] for all interfaces, and does without IPv6 where a machine has none.
-    const bool no_ipv6 = error == EAFNOSUPPORT && address.host == "::";
-    if (error == 0 || no_ipv6) usable = true;
+    if (one->ai_family == AF_INET6) {
+      reinterpret_cast<sockaddr_in6*>(one->ai_addr)->sin6_port = htons(address_.port);
+    } else {
+      reinterpret_cast<sockaddr_in*>(one->ai_addr)->sin_port = htons(address_.port);
+    }
+    const int error = listen_on(one->ai_addr, one->ai_addrlen, sockets_);
+    if (error == EADDRINUSE) return cannot_listen(address_, std::strerror(error));
+    if (error == 0 && address_.port == 0) address_.port = port_of(sockets_.back());  // the others' too
     if (first_error == 0) first_error = error;
   }
-  return usable ? absl::OkStatus() : cannot_listen(address, std::strerror(first_error));
+  if (!sockets_.empty()) return absl::OkStatus();
+  if (first_error == EAFNOSUPPORT && address_.host == "::") {  // all interfaces of a machine without IPv6
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(address_.port);
+    first_error = listen_on(reinterpret_cast<const sockaddr*>(&any), sizeof any, sockets_);
+    if (first_error == 0) address_.port = port_of(sockets_.back());
+  }
+  return first_error == 0 ? absl::OkStatus() : cannot_listen(address_, std::strerror(first_error));
 }
 
-}  // namespace
-
-absl::Status prepare_to_listen(const config::Address& address) {
-  return address.kind == config::Address::Kind::kUnix ? prepare_unix(address) : prepare_tcp(address);
+Listener::~Listener() {
+  if (sockets_.empty() || address_.kind != config::Address::Kind::kUnix) return;
+  struct stat now{};
+  if (lstat(address_.path.c_str(), &now) != 0) return;
+  if (now.st_dev == file_.st_dev && now.st_ino == file_.st_ino) unlink(address_.path.c_str());
 }
 
 }  // namespace extprocd::transport

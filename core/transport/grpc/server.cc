@@ -10,10 +10,9 @@
 #include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/telemetry/log.h"
+#include "core/transport/grpc/acceptor.h"
 #include "core/transport/grpc/call.h"
 #include "core/transport/grpc/listen.h"
 
@@ -40,32 +39,21 @@ int to_int(uint64_t number) {
   return static_cast<int>(std::min<uint64_t>(number, std::numeric_limits<int>::max()));
 }
 
-/// A Unix socket that this server made: the path may be another server's by the time it stops.
-struct SocketFile {
-  explicit SocketFile(std::string file_path) : path(std::move(file_path)) {
-    found = lstat(path.c_str(), &made) == 0;
-  }
-  void remove() const {
-    struct stat now{};
-    if (!found || lstat(path.c_str(), &now) != 0) return;
-    if (now.st_dev == made.st_dev && now.st_ino == made.st_ino) unlink(path.c_str());
-  }
-  std::string path;
-  struct stat made{};
-  bool found;
-};
-
 }  // namespace
 
 struct GrpcServer::State {
-  explicit State(const Services& services) : context(services) {}
+  explicit State(const GrpcOptions& options, const Services& services) : context(services) {
+    context.max_streams = options.max_streams;
+    context.metrics = options.metrics;
+  }
 
   CallContext context;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   std::unique_ptr<grpc::Server> server;
   std::vector<std::thread> threads;
   std::vector<std::string> addresses;
-  std::vector<SocketFile> sockets;  // to remove
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  std::unique_ptr<Acceptor> acceptor;
   bool drained = false;
 
   static void serve(grpc::CompletionQueue& queue) {
@@ -85,18 +73,20 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
   static const bool kept = (grpc_init(), true);
   static_cast<void>(kept);
 
-  auto state = std::make_unique<State>(services);
-  grpc::ServerBuilder builder;
-  std::vector<config::Address> addresses;
-  std::vector<int> ports(options.listen.size());
-  for (std::size_t i = 0; i < options.listen.size(); ++i) {
-    auto address = config::parse_address(options.listen[i]);
+  auto state = std::make_unique<State>(options, services);
+  std::vector<Listener> listeners;
+  for (const std::string& text : options.listen) {
+    const auto address = config::parse_address(text);
     if (!address.ok()) return address.status();
-    if (const absl::Status status = prepare_to_listen(*address); !status.ok()) return status;
-    builder.AddListeningPort(address->to_string(), grpc::InsecureServerCredentials(), &ports[i]);
-    addresses.push_back(*std::move(address));
+    auto listener = Listener::open(*address);
+    if (!listener.ok()) return listener.status();
+    state->addresses.push_back(listener->address().to_string());
+    listeners.push_back(*std::move(listener));
   }
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ServerBuilder builder;
+  state->connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, to_int(options.max_streams_per_connection));
   // Clients may ping as often as they like: Envoy's keepalive must not be taken for abuse.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
@@ -116,26 +106,35 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
       queue->Shutdown();
       State::serve(*queue);
     }
-    return absl::UnavailableError("gRPC could not listen on " + options.listen.front() +
-                                  (options.listen.size() > 1 ? " and the other addresses" : ""));
-  }
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    if (addresses[i].kind == config::Address::Kind::kUnix) {
-      state->sockets.emplace_back(addresses[i].path);
-    } else {
-      addresses[i].port = static_cast<uint16_t>(ports[i]);
-    }
-    state->addresses.push_back(addresses[i].to_string());
+    return absl::InternalError("gRPC could not start");
   }
   for (auto& queue : state->queues) {
     for (int i = 0; i < kAwaitedProcessCalls; ++i) Call::await(state->context, *queue, Call::Kind::kProcess);
     for (int i = 0; i < kAwaitedOtherCalls; ++i) Call::await(state->context, *queue, Call::Kind::kOther);
     state->threads.emplace_back([&queue] { State::serve(*queue); });
   }
-  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(state)));
+  std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(state)));
+  if (const absl::Status status = server->accept(std::move(listeners), options); !status.ok()) return status;
+  return server;
 }
 
 GrpcServer::GrpcServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+absl::Status GrpcServer::accept(std::vector<Listener> listeners, const GrpcOptions& options) {
+  const auto hand_over = [&connections = *state_->connections](int listener, int connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.listener_fd = listener;
+    parameters.fd = connection;
+    connections.HandleNewConnection(&parameters);
+  };
+  auto acceptor = Acceptor::start(std::move(listeners), options.max_connections,
+                                  {.accepted = hand_over, .refused = [&context = state_->context] {
+                                     context.count(telemetry::Limit::kConnections);
+                                   }});
+  if (!acceptor.ok()) return acceptor.status();
+  state_->acceptor = *std::move(acceptor);
+  return absl::OkStatus();
+}
 
 GrpcServer::~GrpcServer() {
   if (!state_->drained) drain(std::chrono::seconds(0));
@@ -145,6 +144,7 @@ const std::vector<std::string>& GrpcServer::addresses() const { return state_->a
 
 GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
   state_->drained = true;
+  if (state_->acceptor) state_->acceptor->stop();
   state_->context.stopping = true;
   const std::size_t open = state_->context.open.load();
   CallContext& context = state_->context;
@@ -171,7 +171,6 @@ GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
   }
   for (auto& queue : state_->queues) queue->Shutdown();
   for (auto& thread : state_->threads) thread.join();
-  for (const SocketFile& socket : state_->sockets) socket.remove();
   const std::size_t cancelled = context.cancelled.load();
   return {open - std::min(open, cancelled), cancelled};
 }

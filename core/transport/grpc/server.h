@@ -9,15 +9,21 @@
 
 #include "absl/status/statusor.h"
 
+#include "core/telemetry/metrics.h"
 #include "core/transport/services.h"
 
 namespace extprocd::transport {
+
+class Listener;
 
 struct GrpcOptions {
   std::vector<std::string> listen;  ///< as in server.listen
   uint32_t threads = 0;             ///< completion queues, each with a thread; 0 = one a core
   uint64_t max_message_size = 64ull << 20;
   uint32_t max_streams_per_connection = 10000;
+  uint32_t max_connections = 10000;
+  uint32_t max_streams = 100000;                ///< of all connections together
+  const telemetry::Metrics* metrics = nullptr;  ///< counts what the limits refuse; outlives the server
 };
 
 /// The transport on grpc++: completion queues, one for each thread. A stream stays on one queue, so its calls
@@ -53,6 +59,7 @@ class GrpcServer {
  private:
   struct State;
   explicit GrpcServer(std::unique_ptr<State> state);
+  absl::Status accept(std::vector<Listener> listeners, const GrpcOptions& options);
   std::unique_ptr<State> state_;
 };
 
