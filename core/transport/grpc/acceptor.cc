@@ -7,6 +7,9 @@
 #include <string>
 #include <utility>
 
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -22,13 +25,21 @@ namespace {
 // Files that connections leave to the rest of the process: its own, the admin server's, the plugins'.
 constexpr std::size_t kReservedFiles = 100;
 constexpr int kRetryMilliseconds = 50;
-constexpr std::chrono::milliseconds kLookInterval{20};
+constexpr int kLookMilliseconds = 1000;  // between looks at what became of the connections
+constexpr std::chrono::milliseconds kStormInterval{20};
 
 std::size_t within_file_limit(std::size_t connections) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return connections;
   const std::size_t files = limit.rlim_cur;
   return std::min(connections, files > 2 * kReservedFiles ? files - kReservedFiles : files / 2);
+}
+
+/// Is the TCP connection behind an open socket gone?
+bool is_gone(int number) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return getsockopt(number, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE;
 }
 
 /// The inode of an open file; 0 if it is not open.
@@ -74,8 +85,9 @@ void Acceptor::run() {
     for (const Descriptor& one : listener.sockets()) polled.push_back({one.get(), POLLIN, 0});
   }
   while (true) {
-    if (poll(polled.data(), polled.size(), -1) < 0) continue;
+    if (poll(polled.data(), polled.size(), open_.empty() ? -1 : kLookMilliseconds) < 0) continue;
     if (polled[0].revents != 0) return;
+    wake_forgotten();
     for (std::size_t i = 1; i < polled.size(); ++i) {
       if (polled[i].revents != 0) accept_all(polled[i].fd);
     }
@@ -108,14 +120,32 @@ void Acceptor::accept_all(int listener) {
 }
 
 /// Is there room for one more connection? Looks which are still open only when there seems to be none, and not
-/// at every try of a storm. A file descriptor that was closed and used anew has another inode.
+/// at every try of a storm.
 bool Acceptor::make_room() {
   if (open_.size() < max_connections_) return true;
   const auto now = std::chrono::steady_clock::now();
-  if (now - looked_at_ < kLookInterval) return false;
-  looked_at_ = now;
-  std::erase_if(open_, [](const Connection& one) { return inode_of(one.number) != one.inode; });
+  if (now - looked_at_ < kStormInterval) return false;
+  forget_closed();
   return open_.size() < max_connections_;
+}
+
+/// A file descriptor that was closed and used anew has another inode.
+void Acceptor::forget_closed() {
+  looked_at_ = std::chrono::steady_clock::now();
+  std::erase_if(open_, [](const Connection& one) { return inode_of(one.number) != one.inode; });
+}
+
+/// grpc++ 1.51 sleeps through a reset that comes together with data: it reads until there is no more data, and
+/// waits for an event that it has had. The connection and its streams would stay open for two hours.
+void Acceptor::wake_forgotten() {
+  if (std::chrono::steady_clock::now() - looked_at_ < std::chrono::milliseconds(kLookMilliseconds)) return;
+  forget_closed();
+  for (const Connection& one : open_) {
+    if (!is_gone(one.number)) continue;
+    // gRPC may close it at this moment, and the number be used anew: that of a duplicate stays ours.
+    const Descriptor own(fcntl(one.number, F_DUPFD_CLOEXEC, 0));
+    if (own.get() >= 0 && inode_of(own.get()) == one.inode) shutdown(own.get(), SHUT_RDWR);  // an event
+  }
 }
 
 }  // namespace extprocd::transport

@@ -14,8 +14,8 @@
 
 namespace extprocd::transport {
 
-/// Accepts connections on a thread of its own. grpc++ 1.51 could do it, but closes a listening socket for good
-/// the first time that the process has no file descriptor left, and knows no limit.
+/// Accepts connections on a thread of its own, and looks after them. grpc++ 1.51 could accept, but closes a
+/// listening socket for good the first time that the process has no file descriptor left, and knows no limit.
 class Acceptor {
  public:
   struct Handlers {
@@ -46,6 +46,8 @@ class Acceptor {
   void run();
   void accept_all(int listener);
   bool make_room();
+  void forget_closed();
+  void wake_forgotten();
 
   std::vector<Listener> listeners_;
   const std::size_t max_connections_;
