@@ -74,21 +74,29 @@ def summary(milliseconds: list[float], failures: list[str]) -> str:
 async def one_stream(method: grpc.aio.StreamStreamMultiCallable, number: int) -> str:
     """What was wrong with it; empty if nothing was."""
     token = f"{number:012d}"
-    call = method(timeout=HANG_SECONDS)
-    await call.write(wire.request_headers(wire.header("instructions", f'{{"addHeaders":{{"n":"{token}"}}}}'.encode())))
-    reply = await call.read()
     # request_headers { response { header_mutation { set_headers { header { key: "n" raw_value: token } ...
-    if reply is grpc.aio.EOF or reply[:1] != b"\x0a" or wire.field(1, wire.field(1, b"n") + wire.field(3, token.encode())) not in reply:
-        return f"a wrong reply to request headers: {reply!r}"
-    await call.write(wire.RESPONSE_HEADERS)
-    reply = await call.read()
-    if reply != wire.RESPONSE_HEADERS_REPLY:
-        return f"a wrong reply to response headers: {reply!r}"
-    await call.done_writing()
-    if await call.read() is not grpc.aio.EOF:
-        return "a reply too many"
-    code = await call.code()
-    return "" if code == grpc.StatusCode.OK else f"it ended with {code}: {await call.details()}"
+    added = wire.field(1, wire.field(1, b"n") + wire.field(3, token.encode()))
+    replies = 0
+    try:
+        call = method(timeout=HANG_SECONDS)
+        instructions = f'{{"addHeaders":{{"n":"{token}"}}}}'.encode()
+        await call.write(wire.request_headers(wire.header("instructions", instructions)))
+        reply = await call.read()
+        if reply is grpc.aio.EOF or reply[:1] != b"\x0a" or added not in reply:
+            return f"a wrong reply to request headers: {reply!r}"
+        replies = 1
+        await call.write(wire.RESPONSE_HEADERS)
+        reply = await call.read()
+        if reply != wire.RESPONSE_HEADERS_REPLY:
+            return f"a wrong reply to response headers: {reply!r}"
+        replies = 2
+        await call.done_writing()
+        if await call.read() is not grpc.aio.EOF:
+            return "a reply too many"
+        code = await call.code()
+        return "" if code == grpc.StatusCode.OK else f"{code} after {replies} replies: {await call.details()}"
+    except grpc.aio.AioRpcError as error:
+        return f"{error.code()} after {replies} replies: {error.details()}"
 
 
 async def run(address: str) -> None:
@@ -103,11 +111,7 @@ async def run(address: str) -> None:
         while True:
             number += 1
             begun = time.perf_counter()
-            try:
-                wrong = await one_stream(method, number)
-            except grpc.aio.AioRpcError as error:
-                wrong = f"{error.code()}: {error.details()}"
-            if wrong:
+            if wrong := await one_stream(method, number):
                 failures.append(wrong)
                 await asyncio.sleep(0.01)
             else:

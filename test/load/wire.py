@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
+    ContinuationFrame,
     DataFrame,
     Frame,
     GoAwayFrame,
@@ -87,6 +88,10 @@ HEADER_BLOCK = header_block()
 
 def open_stream(stream: int, block: bytes = HEADER_BLOCK) -> bytes:
     return HeadersFrame(stream, data=block, flags=["END_HEADERS"]).serialize()
+
+
+def continuation(stream: int, block: bytes, end: bool) -> bytes:
+    return ContinuationFrame(stream, data=block, flags=["END_HEADERS"] if end else []).serialize()
 
 
 def data(stream: int, payload: bytes, end: bool = False) -> bytes:
