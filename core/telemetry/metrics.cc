@@ -18,8 +18,8 @@ constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_bod
 constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
                                                     "failed",    "protocol_error", "shutdown"};
 constexpr std::array<const char*, 5> kResults = {"ok", "mutated", "replied", "finished", "error"};
-constexpr std::array<const char*, 6> kLimits = {"message_size", "headers",    "connections",
-                                                "streams",      "held_bytes", "attributes"};
+constexpr std::array<const char*, 7> kLimits = {"message_size", "headers",    "connections", "streams",
+                                                "held_bytes",   "attributes", "unfinished"};
 constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
 constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
 

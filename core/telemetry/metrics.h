@@ -23,7 +23,15 @@ enum class Phase : uint8_t {
 };
 enum class EndReason : uint8_t { kCompleted, kCancelled, kReplied, kFailed, kProtocol, kShutdown };
 enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError };
-enum class Limit : uint8_t { kMessageSize, kHeaders, kConnections, kStreams, kHeldBytes, kAttributes };
+enum class Limit : uint8_t {
+  kMessageSize,
+  kHeaders,
+  kConnections,
+  kStreams,
+  kHeldBytes,
+  kAttributes,
+  kUnfinished
+};
 enum class Refusal : uint8_t { kInvalid, kForbidden, kTooLate, kLimit, kUnsupported };
 
 /// "request_headers", …
@@ -40,7 +48,7 @@ struct Metrics {
   Counter& received_bytes;
   Counter& sent_bytes;
   std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming to its reply
-  std::array<Counter*, 6> limits;        ///< by Limit
+  std::array<Counter*, 7> limits;        ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
 };

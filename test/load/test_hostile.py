@@ -30,7 +30,7 @@ HELLO = PREFACE + SettingsFrame(0).serialize()
 
 def blurt(server: Extprocd, octets: bytes) -> None:
     """Sends octets, and waits until the server has hung up or has nothing more to say."""
-    with connect(server.address, timeout=0.2) as raw:
+    with connect(server.address, timeout=0.1) as raw:
         try:
             raw.sendall(octets)
             while raw.recv(1 << 16):

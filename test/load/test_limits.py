@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+import pytest
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 
 from rig import Extprocd, eventually
@@ -111,7 +113,7 @@ def test_messages_that_are_too_much() -> None:
         assert end_of_one(server, request_headers(header("x", b"y" * (60 * MIB)))) == OK
         assert RESOURCE_EXHAUSTED in end_of_one(server, request_body(b"x" * (65 * MIB)))
 
-    attack("messages of 60 MiB", act, bound=3 * 64)
+    attack("messages of 60 MiB", act, bound=3 * 64, rounds=1)
 
 
 def test_a_window_that_never_opens() -> None:
@@ -203,3 +205,21 @@ def test_header_lists_far_over_the_limit() -> None:
                     pass
 
     attack("header lists of 1 and 10 MB", act, bound=64)
+
+
+def test_a_header_list_without_end() -> None:
+    part = header_block(extra=[("x", "y" * 10_000)])
+
+    def act(server: Extprocd) -> None:
+        before = limit_hits(server, "unfinished")
+        with Connection(server.address) as connection:
+            stream = connection.new_stream()
+            connection.send(HeadersFrame(stream, data=part).serialize())
+            with pytest.raises((ConnectionError, TimeoutError)):
+                for _ in range(10_000):
+                    connection.send(continuation(stream, part, end=False) * 10)
+                    time.sleep(0.001)
+        assert eventually(lambda: limit_hits(server, "unfinished") == before + 1)
+
+    # Four messages of the largest size, what comes until the server looks, and what gRPC makes of it in the end.
+    attack("a header list without end", act, bound=400, config=CONFIG + "[server.limits]\nmax_message_size = '8MiB'\n")

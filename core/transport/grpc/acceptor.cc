@@ -1,15 +1,18 @@
 #include "core/transport/grpc/acceptor.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -22,10 +25,14 @@
 namespace extprocd::transport {
 namespace {
 
+constexpr uint8_t kClosed = 7;  // TCP_CLOSE, of a header that does not go together with this tcp_info
+
 // Files that connections leave to the rest of the process: its own, the admin server's, the plugins'.
 constexpr std::size_t kReservedFiles = 100;
 constexpr int kRetryMilliseconds = 50;
-constexpr int kLookMilliseconds = 1000;  // between looks at what became of the connections
+// Between looks at what became of the connections.
+constexpr std::chrono::milliseconds kLeastInterval{100};
+constexpr std::chrono::milliseconds kMostInterval{1000};
 constexpr std::chrono::milliseconds kStormInterval{20};
 
 std::size_t within_file_limit(std::size_t connections) {
@@ -35,11 +42,34 @@ std::size_t within_file_limit(std::size_t connections) {
   return std::min(connections, files > 2 * kReservedFiles ? files - kReservedFiles : files / 2);
 }
 
-/// Is the TCP connection behind an open socket gone?
-bool is_gone(int number) {
+/// What the system knows of a TCP connection; nothing of other sockets.
+std::optional<tcp_info> look_at(int number) {
   tcp_info info{};
   socklen_t size = sizeof info;
-  return getsockopt(number, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE;
+  if (getsockopt(number, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
+  return info;
+}
+
+/// The peer of a TCP connection as gRPC writes it; empty for other sockets, and for addresses with a scope.
+std::string peer_of(int number) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (getpeername(number, reinterpret_cast<sockaddr*>(&name), &size) != 0) return {};
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (name.ss_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&name);
+    inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
+    return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+  if (name.ss_family != AF_INET6) return {};
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&name);
+  if (v6->sin6_scope_id != 0) return {};
+  if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+    inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, text.data(), text.size());
+    return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v6->sin6_port));
+  }
+  inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
+  return "ipv6:[" + std::string(text.data()) + "]:" + std::to_string(ntohs(v6->sin6_port));
 }
 
 /// The inode of an open file; 0 if it is not open.
@@ -48,25 +78,36 @@ ino_t inode_of(int number) {
   return fstat(number, &info) == 0 ? info.st_ino : 0;
 }
 
+/// Ends a connection that is gRPC's, by an event that makes gRPC close it. gRPC may close it at this moment, and
+/// its number be used anew: that of a duplicate stays ours.
+void shut_down(int number, ino_t inode) {
+  const Descriptor own(fcntl(number, F_DUPFD_CLOEXEC, 0));
+  if (own.get() >= 0 && inode_of(own.get()) == inode) shutdown(own.get(), SHUT_RDWR);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::start(std::vector<Listener> listeners,
-                                                          std::size_t max_connections, Handlers handlers) {
+                                                          const Limits& limits, Traffic& traffic,
+                                                          Handlers handlers) {
   Descriptor stop(eventfd(0, EFD_CLOEXEC));
   if (stop.get() < 0) {
     return absl::UnavailableError("cannot accept connections: " + std::string(std::strerror(errno)));
   }
   return std::unique_ptr<Acceptor>(
-      new Acceptor(std::move(listeners), max_connections, std::move(handlers), std::move(stop)));
+      new Acceptor(std::move(listeners), limits, traffic, std::move(handlers), std::move(stop)));
 }
 
-Acceptor::Acceptor(std::vector<Listener> listeners, std::size_t max_connections, Handlers handlers,
+Acceptor::Acceptor(std::vector<Listener> listeners, const Limits& limits, Traffic& traffic, Handlers handlers,
                    Descriptor stop)
     : listeners_(std::move(listeners)),
-      max_connections_(within_file_limit(max_connections)),
+      limits_(limits),
+      traffic_(traffic),
       handlers_(std::move(handlers)),
-      stop_(std::move(stop)),
-      thread_([this] { run(); }) {}
+      stop_(std::move(stop)) {
+  limits_.connections = within_file_limit(limits.connections);
+  thread_ = std::thread([this] { run(); });
+}
 
 Acceptor::~Acceptor() { stop(); }
 
@@ -85,9 +126,11 @@ void Acceptor::run() {
     for (const Descriptor& one : listener.sockets()) polled.push_back({one.get(), POLLIN, 0});
   }
   while (true) {
-    if (poll(polled.data(), polled.size(), open_.empty() ? -1 : kLookMilliseconds) < 0) continue;
+    if (poll(polled.data(), polled.size(), open_.empty() ? -1 : static_cast<int>(look_interval().count())) <
+        0)
+      continue;
     if (polled[0].revents != 0) return;
-    wake_forgotten();
+    look_after();
     for (std::size_t i = 1; i < polled.size(); ++i) {
       if (polled[i].revents != 0) accept_all(polled[i].fd);
     }
@@ -114,7 +157,11 @@ void Acceptor::accept_all(int listener) {
       handlers_.refused();
       continue;
     }
-    open_.push_back({connection, inode_of(connection)});
+    Connection& opened = open_.emplace_back();
+    opened.number = connection;
+    opened.inode = inode_of(connection);
+    opened.peer = peer_of(connection);
+    if (!opened.peer.empty()) opened.events = traffic_.begin(opened.peer);
     handlers_.accepted(listener, connection);
   }
 }
@@ -122,29 +169,56 @@ void Acceptor::accept_all(int listener) {
 /// Is there room for one more connection? Looks which are still open only when there seems to be none, and not
 /// at every try of a storm.
 bool Acceptor::make_room() {
-  if (open_.size() < max_connections_) return true;
+  if (open_.size() < limits_.connections) return true;
   const auto now = std::chrono::steady_clock::now();
-  if (now - looked_at_ < kStormInterval) return false;
+  if (now - swept_at_ < kStormInterval) return false;
+  swept_at_ = now;
   forget_closed();
-  return open_.size() < max_connections_;
+  return open_.size() < limits_.connections;
 }
 
 /// A file descriptor that was closed and used anew has another inode.
 void Acceptor::forget_closed() {
-  looked_at_ = std::chrono::steady_clock::now();
-  std::erase_if(open_, [](const Connection& one) { return inode_of(one.number) != one.inode; });
+  std::erase_if(open_, [this](const Connection& one) {
+    const bool closed = inode_of(one.number) != one.inode;
+    if (closed && one.events) traffic_.end(one.peer, one.events);
+    return closed;
+  });
 }
 
-/// grpc++ 1.51 sleeps through a reset that comes together with data: it reads until there is no more data, and
-/// waits for an event that it has had. The connection and its streams would stay open for two hours.
-void Acceptor::wake_forgotten() {
-  if (std::chrono::steady_clock::now() - looked_at_ < std::chrono::milliseconds(kLookMilliseconds)) return;
+/// Looking costs some microseconds a connection.
+std::chrono::milliseconds Acceptor::look_interval() const {
+  return std::clamp<std::chrono::milliseconds>(std::chrono::milliseconds(open_.size() / 10), kLeastInterval,
+                                               kMostInterval);
+}
+
+/// Two things that grpc++ 1.51 leaves undone. It sleeps through a reset that comes together with data: it reads
+/// until there is no more data and waits for an event that it has had, so the connection and its streams would
+/// stay open for two hours. And it keeps a header list that does not end, however long it is.
+void Acceptor::look_after() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - looked_at_ < look_interval()) return;
+  looked_at_ = now;
   forget_closed();
-  for (const Connection& one : open_) {
-    if (!is_gone(one.number)) continue;
-    // gRPC may close it at this moment, and the number be used anew: that of a duplicate stays ours.
-    const Descriptor own(fcntl(one.number, F_DUPFD_CLOEXEC, 0));
-    if (own.get() >= 0 && inode_of(own.get()) == one.inode) shutdown(own.get(), SHUT_RDWR);  // an event
+  for (Connection& one : open_) {
+    const auto info = look_at(one.number);
+    if (!info) continue;
+    // Each time anew, until gRPC has seen it.
+    if (info->tcpi_state == kClosed || one.cut_off) shut_down(one.number, one.inode);
+    if (!one.events || one.cut_off) continue;
+    const uint64_t events = one.events->load(std::memory_order_relaxed);
+    if (events != one.last_events) {
+      one.last_events = events;
+      one.last_received = info->tcpi_bytes_received;
+    } else if (info->tcpi_bytes_received - one.last_received > limits_.bytes_of_nothing) {
+      telemetry::log(telemetry::Level::kWarn, "grpc",
+                     "closed the connection of " + one.peer + ": it sent " +
+                         std::to_string(info->tcpi_bytes_received - one.last_received) +
+                         " bytes that made neither a stream nor a message");
+      one.cut_off = true;
+      shut_down(one.number, one.inode);
+      handlers_.cut_off();
+    }
   }
 }
 

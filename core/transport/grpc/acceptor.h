@@ -2,8 +2,11 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include <sys/types.h>
 
 #include "core/transport/grpc/listen.h"
+#include "core/transport/grpc/traffic.h"
 
 namespace extprocd::transport {
 
@@ -21,12 +25,19 @@ class Acceptor {
   struct Handlers {
     std::function<void(int listener, int connection)> accepted;  ///< takes the connection over
     std::function<void()> refused;                               ///< closed at once: over the limit
+    std::function<void()> cut_off;                               ///< closed: sent too much of nothing
+  };
+  struct Limits {
+    /// Connections open at once; fewer where the process may not open as many files.
+    std::size_t connections = 0;
+    /// Bytes that a TCP connection may send while no stream and no message comes of them.
+    uint64_t bytes_of_nothing = std::numeric_limits<uint64_t>::max();
   };
 
-  /// Begins to accept. At most so many connections are open at once, and fewer where the process may not open
-  /// as many files. The handlers are called on the acceptor's thread.
+  /// Begins to accept. The handlers are called on the acceptor's thread; `traffic` outlives it.
   static absl::StatusOr<std::unique_ptr<Acceptor>> start(std::vector<Listener> listeners,
-                                                         std::size_t max_connections, Handlers handlers);
+                                                         const Limits& limits, Traffic& traffic,
+                                                         Handlers handlers);
   /// stop()
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
@@ -39,21 +50,30 @@ class Acceptor {
   struct Connection {
     int number;
     ino_t inode;
+    std::string peer;                         // as Traffic knows it
+    std::shared_ptr<Traffic::Events> events;  // null for Unix sockets
+    uint64_t last_events = 0;
+    uint64_t last_received = 0;  // bytes, when something last came of them
+    bool cut_off = false;
   };
 
-  Acceptor(std::vector<Listener> listeners, std::size_t max_connections, Handlers handlers, Descriptor stop);
+  Acceptor(std::vector<Listener> listeners, const Limits& limits, Traffic& traffic, Handlers handlers,
+           Descriptor stop);
 
   void run();
   void accept_all(int listener);
   bool make_room();
   void forget_closed();
-  void wake_forgotten();
+  void look_after();
+  [[nodiscard]] std::chrono::milliseconds look_interval() const;
 
   std::vector<Listener> listeners_;
-  const std::size_t max_connections_;
+  Limits limits_;
+  Traffic& traffic_;
   const Handlers handlers_;
   std::vector<Connection> open_;  // or closed since: nobody tells
   std::chrono::steady_clock::time_point looked_at_;
+  std::chrono::steady_clock::time_point swept_at_;
   const Descriptor stop_;  // an eventfd
   std::thread thread_;
 };

@@ -18,15 +18,16 @@ namespace {
 
 class AcceptorTest : public testing::Test {
  protected:
-  void start(std::size_t max_connections) {
+  void start(std::size_t max_connections, uint64_t bytes_of_nothing = 1 << 30) {
     auto listener = Listener::open(*config::parse_address("127.0.0.1:0"));
     ASSERT_TRUE(listener.ok()) << listener.status();
     port_ = listener->address().port;
     std::vector<Listener> listeners;
     listeners.push_back(*std::move(listener));
-    auto acceptor = Acceptor::start(std::move(listeners), max_connections,
+    auto acceptor = Acceptor::start(std::move(listeners), {max_connections, bytes_of_nothing}, traffic_,
                                     {.accepted = [this](int, int connection) { accepted(connection); },
-                                     .refused = [this] { count(refused_); }});
+                                     .refused = [this] { count(refused_); },
+                                     .cut_off = [this] { count(cut_off_); }});
     ASSERT_TRUE(acceptor.ok()) << acceptor.status();
     acceptor_ = *std::move(acceptor);
   }
@@ -56,12 +57,14 @@ class AcceptorTest : public testing::Test {
     return changed_.wait_for(lock, time, condition);
   }
 
+  Traffic traffic_;
   std::unique_ptr<Acceptor> acceptor_;
   uint16_t port_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Descriptor> accepted_;
   int refused_ = 0;
+  int cut_off_ = 0;
 };
 
 TEST_F(AcceptorTest, over_the_limit_connections_are_refused_until_one_is_closed) {
@@ -114,6 +117,37 @@ TEST_F(AcceptorTest, a_reset_connection_that_stays_open_gets_another_event) {
   ASSERT_EQ(epoll_wait(events.get(), &event, 1, 20000), 1);
   ASSERT_NE(event.events & EPOLLHUP, 0U);
   EXPECT_EQ(epoll_wait(events.get(), &event, 1, 20000), 1);
+}
+
+TEST_F(AcceptorTest, a_connection_that_sends_much_and_means_nothing_is_cut_off) {
+  start(10, 100'000);
+  const Descriptor useful = client();
+  const Descriptor useless = client();
+  connect_to(useful);
+  ASSERT_TRUE(wait_until([this] { return accepted_.size() == 1; }));
+  connect_to(useless);
+  ASSERT_TRUE(wait_until([this] { return accepted_.size() == 2; }));
+  sockaddr_in name{};
+  socklen_t size = sizeof name;
+  ASSERT_EQ(getsockname(useful.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+  const auto events = traffic_.find("ipv4:127.0.0.1:" + std::to_string(ntohs(name.sin_port)));
+  ASSERT_NE(events, nullptr);
+  const std::string part(10'000, 'x');
+  std::string sink(part.size(), ' ');
+  for (int i = 0; i < 1000 && !wait_until([this] { return cut_off_ > 0; }, std::chrono::milliseconds(20));
+       ++i) {
+    const std::lock_guard lock(mutex_);
+    ASSERT_EQ(send(useful.get(), part.data(), part.size(), MSG_NOSIGNAL), static_cast<ssize_t>(part.size()));
+    ASSERT_EQ(recv(accepted_[0].get(), sink.data(), sink.size(), MSG_WAITALL),
+              static_cast<ssize_t>(sink.size()));
+    send(useless.get(), part.data(), part.size(), MSG_NOSIGNAL);
+    recv(accepted_[1].get(), sink.data(), sink.size(), MSG_WAITALL);
+    ++*events;
+  }
+  char byte = 0;
+  EXPECT_EQ(cut_off_, 1);
+  EXPECT_EQ(recv(useless.get(), &byte, 1, 0), 0);
+  EXPECT_EQ(send(useful.get(), "x", 1, MSG_NOSIGNAL), 1);
 }
 
 }  // namespace

@@ -123,6 +123,9 @@ void Call::on_started(bool ok) {
   await(context_, queue_, kind_);
   steps_ = 1;  // the done step
   const std::size_t others = context_.open.fetch_add(1);
+  std::string peer = decoded(server_context_.peer());
+  events_ = context_.traffic.find(peer);
+  count_event();
   const std::string path =
       kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
   engine::StreamFactory* factory = context_.services.find(path);
@@ -138,7 +141,11 @@ void Call::on_started(bool ok) {
            "server.limits.max_streams is " + std::to_string(context_.max_streams));
     return;
   }
-  open_stream(*factory);
+  open_stream(*factory, std::move(peer));
+}
+
+void Call::count_event() {
+  if (events_) events_->fetch_add(1, std::memory_order_relaxed);
 }
 
 void Call::refuse(grpc::StatusCode code, const std::string& text) {
@@ -147,10 +154,10 @@ void Call::refuse(grpc::StatusCode code, const std::string& text) {
   finish_now();
 }
 
-void Call::open_stream(engine::StreamFactory& factory) {
+void Call::open_stream(engine::StreamFactory& factory, std::string peer) {
   executor_ = std::make_shared<CallExecutor>(queue_);
   engine::StreamFacts facts;
-  facts.peer = decoded(server_context_.peer());
+  facts.peer = std::move(peer);
   for (const auto& [name, value] : server_context_.client_metadata()) {
     facts.metadata.emplace_back(copy(name), copy(value));
   }
@@ -176,6 +183,7 @@ void Call::on_read(bool ok) {
     step_over();
     return;
   }
+  count_event();
   bool whole = false;
   engine::Message message = to_message(incoming_, whole);
   incoming_.Clear();

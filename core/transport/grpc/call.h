@@ -14,6 +14,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "core/telemetry/metrics.h"
+#include "core/transport/grpc/traffic.h"
 #include "core/transport/services.h"
 
 namespace extprocd::transport {
@@ -35,6 +36,7 @@ struct CallContext {
   const Services& services;
   ProcessMethod process;
   grpc::AsyncGenericService generic;
+  Traffic traffic;
   std::atomic<std::size_t> open{0};       ///< streams
   std::atomic<std::size_t> cancelled{0};  ///< by the drain's deadline
   std::atomic<bool> stopping{false};      ///< no new calls are asked for
@@ -101,7 +103,8 @@ class Call final : public engine::Sink {
   void on_done(bool ok);
 
   void refuse(grpc::StatusCode code, const std::string& text);
-  void open_stream(engine::StreamFactory& factory);
+  void open_stream(engine::StreamFactory& factory, std::string peer);
+  void count_event();
   void read();
   void write();
   void finish_now();
@@ -119,6 +122,7 @@ class Call final : public engine::Sink {
   CallStep<&Call::on_finished> finished_step_{*this};
   CallStep<&Call::on_done> done_step_{*this};
 
+  std::shared_ptr<Traffic::Events> events_;  // of its connection; null where nobody looks
   std::shared_ptr<CallExecutor> executor_;
   std::unique_ptr<engine::ServerStream> stream_;
   grpc::ByteBuffer incoming_;

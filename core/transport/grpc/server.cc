@@ -23,6 +23,9 @@ namespace {
 constexpr int kAwaitedProcessCalls = 128;
 constexpr int kAwaitedOtherCalls = 8;
 
+// Messages of the largest size that may be under way on one connection before the first is whole.
+constexpr uint64_t kMessagesOfNothing = 4;
+
 // How long idle connections get to leave by themselves after GOAWAY.
 constexpr std::chrono::seconds kFarewell{1};
 
@@ -127,10 +130,14 @@ absl::Status GrpcServer::accept(std::vector<Listener> listeners, const GrpcOptio
     parameters.fd = connection;
     connections.HandleNewConnection(&parameters);
   };
-  auto acceptor = Acceptor::start(std::move(listeners), options.max_connections,
-                                  {.accepted = hand_over, .refused = [&context = state_->context] {
-                                     context.count(telemetry::Limit::kConnections);
-                                   }});
+  CallContext& context = state_->context;
+  auto acceptor = Acceptor::start(std::move(listeners),
+                                  {.connections = options.max_connections,
+                                   .bytes_of_nothing = kMessagesOfNothing * options.max_message_size},
+                                  context.traffic,
+                                  {.accepted = hand_over,
+                                   .refused = [&context] { context.count(telemetry::Limit::kConnections); },
+                                   .cut_off = [&context] { context.count(telemetry::Limit::kUnfinished); }});
   if (!acceptor.ok()) return acceptor.status();
   state_->acceptor = *std::move(acceptor);
   return absl::OkStatus();
