@@ -25,6 +25,8 @@ constexpr int kAwaitedOtherCalls = 8;
 
 // Messages of the largest size that may be under way on one connection before the first is whole.
 constexpr uint64_t kMessagesOfNothing = 4;
+// What a connection may always send of which nothing comes: PINGs and WINDOW_UPDATEs add up.
+constexpr uint64_t kLeastOfNothing = 16 << 20;
 
 // How long idle connections get to leave by themselves after GOAWAY.
 constexpr std::chrono::seconds kFarewell{1};
@@ -131,13 +133,14 @@ absl::Status GrpcServer::accept(std::vector<Listener> listeners, const GrpcOptio
     connections.HandleNewConnection(&parameters);
   };
   CallContext& context = state_->context;
-  auto acceptor = Acceptor::start(std::move(listeners),
-                                  {.connections = options.max_connections,
-                                   .bytes_of_nothing = kMessagesOfNothing * options.max_message_size},
-                                  context.traffic,
-                                  {.accepted = hand_over,
-                                   .refused = [&context] { context.count(telemetry::Limit::kConnections); },
-                                   .cut_off = [&context] { context.count(telemetry::Limit::kUnfinished); }});
+  auto acceptor = Acceptor::start(
+      std::move(listeners),
+      {.connections = options.max_connections,
+       .bytes_of_nothing = std::max(kLeastOfNothing, kMessagesOfNothing * options.max_message_size)},
+      context.traffic,
+      {.accepted = hand_over,
+       .refused = [&context] { context.count(telemetry::Limit::kConnections); },
+       .cut_off = [&context] { context.count(telemetry::Limit::kUnfinished); }});
   if (!acceptor.ok()) return acceptor.status();
   state_->acceptor = *std::move(acceptor);
   return absl::OkStatus();
