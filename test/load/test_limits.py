@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 
-from rig import Extprocd, eventually
+from rig import Extprocd, eventually, free_port
 from trial import CONFIG, attack, memory
 from wire import (
     FULL_DUPLEX_STREAMED,
@@ -223,3 +223,19 @@ def test_a_header_list_without_end() -> None:
 
     # Four messages of the largest size, what comes until the server looks, and what gRPC makes of it in the end.
     attack("a header list without end", act, bound=400, config=CONFIG + "[server.limits]\nmax_message_size = '8MiB'\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_much_that_means_something_is_not_cut_off(host: str) -> None:
+    """Whatever family a client comes in by: the server must know its streams for those of its connection."""
+    port = free_port()
+    config = CONFIG + "[server.limits]\nmax_message_size = '100KiB'\n"  # so 16 MiB of nothing are allowed
+    with Extprocd(config=config, address=f"[::]:{port}") as server, Connection(f"{host}:{port}") as connection:
+        stream = connection.send_stream(request_headers(mode=STREAMED))
+        body = grpc_frame(request_body(b"x" * 60_000))
+        for _ in range(800):  # 48 MB, in time enough to be looked at more than once
+            connection.send_data(stream, body)
+            time.sleep(0.001)
+        connection.send_data(stream, b"", end=True)
+        assert connection.end_of(stream) == OK
+        assert limit_hits(server, "unfinished") == 0

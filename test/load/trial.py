@@ -32,8 +32,9 @@ class Result:
         def ratio(attacked: float, calm: float) -> str:
             return f"{attacked / calm:.1f}" if calm > 0 else "-"
 
-        return (f"| {self.name} | {self.grown:.0f} of {self.bound} MiB | {self.attacked.streams} | "
-                f"{ratio(self.attacked.p50, self.calm.p50)} | {ratio(self.attacked.p99, self.calm.p99)} | {self.note} |")
+        p50, p99 = ratio(self.attacked.p50, self.calm.p50), ratio(self.attacked.p99, self.calm.p99)
+        return (f"| {self.name} | {self.grown:.0f} of {self.bound} MiB | {self.attacked.streams} | {p50} | {p99} | "
+                f"{self.note} |")
 
 
 HEADING = ("| load | memory grew by | neighbour's streams | p50, ratio | p99, ratio | |\n"

@@ -99,7 +99,8 @@ def data(stream: int, payload: bytes, end: bool = False) -> bytes:
     out = b""
     for at in range(0, max(1, len(payload)), FRAME_SIZE):
         last = at + FRAME_SIZE >= len(payload)
-        out += DataFrame(stream, payload[at : at + FRAME_SIZE], flags=["END_STREAM"] if end and last else []).serialize()
+        flags = ["END_STREAM"] if end and last else []
+        out += DataFrame(stream, payload[at : at + FRAME_SIZE], flags=flags).serialize()
     return out
 
 
@@ -209,6 +210,7 @@ class Connection:
             came.extend(self.frames(0.0))
         except (BlockingIOError, TimeoutError):
             pass
+        self.socket.settimeout(20.0)
         return came
 
     def frames(self, seconds: float = 20.0) -> Iterator[Frame]:
