@@ -155,11 +155,11 @@ def never_read(server: Extprocd, mode: int, body: bytes) -> None:
 
 def test_a_client_that_never_reads_echoed_bodies() -> None:
     attack("4 streams never read, FULL_DUPLEX", lambda server: never_read(server, FULL_DUPLEX_STREAMED, b"x" * 60_000),
-           bound=4 * 12)
+           bound=4 * 16)
 
 
 def test_a_client_that_never_reads_tiny_replies() -> None:
-    attack("4 streams never read, STREAMED", lambda server: never_read(server, STREAMED, b""), bound=4 * 12)
+    attack("4 streams never read, STREAMED", lambda server: never_read(server, STREAMED, b""), bound=4 * 16)
 
 
 def test_half_messages_that_never_go_on() -> None:
@@ -204,7 +204,7 @@ def test_header_lists_far_over_the_limit() -> None:
                 except (ConnectionError, Ended):
                     pass
 
-    attack("header lists of 1 and 10 MB", act, bound=64)
+    attack("header lists of 1 and 10 MB", act, bound=128)
 
 
 def test_a_header_list_without_end() -> None:
