@@ -24,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   extprocd::wire::RequestView view;
   if (view.parse(bytes).ok()) {
     extprocd::wire::AttributeReader attributes;
-    attributes.add(view.attributes());
+    (void)attributes.add(view.attributes());
     (void)attributes.get("a");
     extprocd::wire::MetadataReader metadata;
     metadata.update(view.metadata_context());
