@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 namespace extprocd::plugin {
@@ -35,6 +36,12 @@ std::string runtime_directory_of_the_service() {
   return list.substr(0, list.find(':'));
 }
 
+/// Nothing can be mapped from a file system mounted noexec, as Debian mounts /run and Docker a --tmpfs.
+bool is_noexec(const std::string& folder) {
+  struct statvfs info{};
+  return statvfs(folder.c_str(), &info) == 0 && (info.f_flag & ST_NOEXEC) != 0;
+}
+
 }  // namespace
 
 absl::StatusOr<Staging> Staging::create(const std::string& runtime_dir) {
@@ -51,10 +58,17 @@ absl::StatusOr<Staging> Staging::create(const std::string& runtime_dir) {
     if (access(staging.folder_.c_str(), W_OK | X_OK) != 0) {
       return failed("plugins.runtime_dir " + staging.folder_ + " cannot be written", errno);
     }
+    if (!is_noexec(staging.folder_)) return staging;
+    if (!runtime_dir.empty()) {
+      return absl::FailedPreconditionError("plugins.runtime_dir " + runtime_dir +
+                                           " is mounted noexec, so modules cannot run from it: name another "
+                                           "folder, or leave it out to keep the copies in memory");
+    }
+    staging.folder_.clear();
     return staging;
   }
   char pattern[] = "/tmp/extprocd-XXXXXX";
-  if (const char* made = mkdtemp(pattern)) {
+  if (const char* made = is_noexec("/tmp") ? nullptr : mkdtemp(pattern)) {
     staging.folder_ = made;
     staging.own_folder_ = true;
   }

@@ -16,7 +16,7 @@ namespace extprocd::plugin {
 class Staging {
  public:
   /// `runtime_dir`: as configured; empty: $RUNTIME_DIRECTORY, else a new folder in /tmp. Where no folder can
-  /// be written, copies are kept in memory.
+  /// be written, or that is mounted noexec, copies are kept in memory.
   static absl::StatusOr<Staging> create(const std::string& runtime_dir);
 
   Staging(Staging&& other) noexcept;
