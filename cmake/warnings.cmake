@@ -23,3 +23,12 @@ endif()
 if(EXTPROCD_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
+
+if(EXTPROCD_HARDEN)
+  add_compile_options(-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+  add_link_options(LINKER:-z,relro,-z,now)
+  # Position independent executables; the modules are anyway.
+  include(CheckPIESupported)
+  check_pie_supported()
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+endif()
