@@ -3,6 +3,7 @@
 # Makes ROOT, the whole file system of the image, from a build folder: the server with its plugins, the libraries that
 # they need, and what tells a scanner which packages those libraries came from.
 set -euo pipefail
+umask 022
 build=$1
 root=$2
 
@@ -18,6 +19,9 @@ install -m 644 docker/extprocd.toml "$root/etc/extprocd"
 # Each under the name by which it is asked for, in the folder in which the loader looks.
 mapfile -t libraries < <(ldd "$root"/opt/extprocd/bin/extprocd "$root"/opt/extprocd/plugins/*.so |
   grep -oE '/[^ :]+\.so[^ :]*' | grep -vF "$root/" | sort -u)
+# Parts of the C library by the names that they had before 2.34, which a plugin may still ask for.
+libc=$(printf '%s\n' "${libraries[@]}" | grep '/libc\.so\.')
+for part in libdl.so.2 libpthread.so.0 libresolv.so.2 librt.so.1; do libraries+=("${libc%/*}/$part"); done
 for library in "${libraries[@]}"; do
   real=$(readlink -f "$library")
   case $library in

@@ -65,6 +65,8 @@ def base() -> Path:
             run(["debootstrap", "--variant=minbase", release, root, mirror])
             (root / "etc/apt/sources.list").write_text("\n".join(sources()) + "\n")
             (root / "etc/apt/apt.conf.d/90host").write_text(apt_settings())
+            # As in Debian's own container images: what is thrown away need not be synced to the disk.
+            (root / "etc/dpkg/dpkg.cfg.d/90unsafe-io").write_text("force-unsafe-io\n")
             shutil.rmtree(root / "var/cache/apt/archives")
             part = Path(folder) / "root.tar"
             run(["tar", "--numeric-owner", "-C", root, "-cf", part, "."])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import debian_root
 from contained import Container
@@ -16,7 +16,6 @@ from debian_root import run
 from rig import TOP
 
 BASE = "localhost/debian"
-BUILDS = TOP / "build/image-cache"
 
 
 @dataclass
@@ -38,12 +37,17 @@ class Image:
 
 
 class Builder:
-    """A store of images in a folder of its own. Nothing is pulled from a registry."""
+    """A store of images in a folder of its own, gone when left. Nothing is pulled from a registry."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = ["buildah", "--root", str(folder / "store"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
-        self.environment = os.environ | {"TMPDIR": str(folder)}
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(dir=debian_root.base().parent, prefix="image-"))
+        self.store = ["buildah", "--root", str(self.folder / "store"), "--runroot", str(self.folder / "run"),
+                      "--storage-driver", "vfs"]
+        self.environment = os.environ | {"TMPDIR": str(self.folder)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        run(["rm", "-rf", self.folder])
 
     def buildah(self, *words: str | Path) -> str:
         return run([*self.store, *words], env=self.environment)

@@ -15,22 +15,21 @@ from contained import Contained
 from guide import behind_envoy, check_guide, processed
 from image import Builder, Image
 from own_network import in_own_network
-from rig import TOP, eventually, http_get
+from rig import TOP, http_get
 
 BINARY = "/opt/extprocd/bin/extprocd"
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+def builder() -> Iterator[Builder]:
     try:
         debian_root.require_mounts()
     except debian_root.NotPossible as reason:
         pytest.skip(str(reason))
-    builder = Builder(tmp_path_factory.mktemp("image"))
-    builder.base()
-    builder.extprocd()
-    yield builder
-    debian_root.run(["rm", "-rf", builder.folder])
+    with Builder() as builder:
+        builder.base()
+        builder.extprocd()
+        yield builder
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_scanners_and_lawyers_find_the_libraries_packages(image: Image) -> None:
 
 def test_its_binary_is_stripped_and_knows_nothing_of_where_it_was_built(image: Image) -> None:
     for path in [image.root / BINARY[1:], *(image.root / "opt/extprocd/plugins").iterdir()]:
-        assert "no symbols" in debian_root.run(["nm", path]) or not debian_root.run(["nm", path])
+        assert debian_root.run(["nm", path]) == "", path
         assert b"/src/core" not in path.read_bytes(), path
 
 
@@ -110,8 +109,8 @@ def test_it_plays_the_guide_with_its_root_read_only(image: Image, tmpfs: tuple[t
         assert ("/tmp/extprocd-" in mapped) == (tmpfs == (("tmp", "exec"),))
         assert "instructions.so" in mapped
         check_guide(server.address)
-        assert 'extproc_streams_total' in http_get(f"http://{server.admin}/metrics")[1]
-        assert "draining" not in server.log()
+        metrics = http_get(f"http://{server.admin}/metrics")[1]
+        assert re.search(r"^extproc_streams_started_total(\{.*\})? 1$", metrics, re.MULTILINE)
         assert server.stop() == 0
         assert "stopped: 0 open streams" in server.log()
 
@@ -136,14 +135,6 @@ def test_it_stands_in_for_the_sample_server(image: Image) -> None:
         with behind_envoy("::1:18080") as port:
             answer = processed(port)
             assert (answer.seen["Extproc"], answer.seen["X-Extproc-Server-A"]) == ("true", "true")
-        assert server.stop() == 0
-
-
-@in_own_network
-def test_it_stops_at_the_second_signal_though_a_request_is_open(image: Image) -> None:
-    with Contained(image.container(), [*image.settings["Entrypoint"], *image.settings["Cmd"]]) as server:
-        os.kill(server.pid, 15)
-        eventually(lambda: "draining" in server.log())
         assert server.stop() == 0
 
 
