@@ -30,10 +30,15 @@ class Booted(Process):
         self.run("mount", "-o", "remount,nosuid,nodev,noexec", "/run")
         return True
 
-    def entered(self, *words: str) -> list[str]:
+    @property
+    def leader(self) -> int:
+        """Process 1 of the container; 0 while there is none."""
         assert self.child is not None
         children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
-        return ["nsenter", f"--target={children[0] if children else 0}", "--mount", "--uts", "--ipc", "--pid", "--cgroup",
+        return int(children[0]) if children else 0
+
+    def entered(self, *words: str) -> list[str]:
+        return ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--pid", "--cgroup",
                 "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", *words]
 
     def run(self, *words: str) -> str:

@@ -177,6 +177,30 @@ def test_what_the_administrator_decided_outlives_an_upgrade(with_systemd: Root) 
         assert links + [str(path) for path in (with_systemd.folder / "var/lib/systemd").rglob("*extprocd*")] == []
 
 
+@in_own_network
+def test_a_unix_listener_can_be_shared_with_the_data_planes_group(with_systemd: Root) -> None:
+    socket = "unix:/run/extprocd/extprocd.sock"
+    with Booted(with_systemd) as system:
+        system.run("apt-get", "install", "-qy", "/root/extprocd.deb")
+        config = with_systemd.folder / CONFIG
+        config.write_text(config.read_text().replace('"127.0.0.1:18080"', f'"{socket}"'))
+        drop_in = with_systemd.folder / "etc/systemd/system/extprocd.service.d/group.conf"
+        drop_in.parent.mkdir()
+        drop_in.write_text("[Service]\nGroup=games\nUMask=0007\n")
+        system.run("systemctl", "daemon-reload")
+        system.run("systemctl", "restart", "extprocd")
+        eventually(lambda: serving(system))
+
+        def probe(group: str) -> int:
+            user = ["setpriv", "--reuid=nobody", f"--regid={group}", "--clear-groups"]
+            return subprocess.run(system.entered(*user, "extprocd", "--probe", socket), capture_output=True).returncode
+
+        assert (probe("games"), probe("nogroup")) == (0, 1)
+        check_guide(f"unix:/proc/{system.leader}/root{socket.removeprefix('unix:')}")
+        system.run("apt-get", "purge", "-qy", "extprocd")
+        shutil.rmtree(drop_in.parent)
+
+
 def serving(system: Booted) -> bool:
     try:
         return http_get("http://127.0.0.1:18081/readyz")[0] == 200
