@@ -247,16 +247,19 @@ class Container(Process):
     def command(self) -> list[str]:
         return [str(BINARY), *self.arguments]
 
-    def probe(self, name: str) -> bool:
-        """Asks what the kubelet would ask."""
-        wanted = self.spec[name]
-        with grpc.insecure_channel(f"127.0.0.1:{self.ports[wanted['grpc']['port']]}") as channel:
-            question = health_pb2.HealthCheckRequest(service=wanted["grpc"]["service"])
+    def asked(self, name: str) -> int | None:
+        """What the server answers to a probe on a new connection; None if it does not answer."""
+        wanted = self.spec[name]["grpc"]
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports[wanted['port']]}") as channel:
+            question = health_pb2.HealthCheckRequest(service=wanted["service"])
             try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(question, timeout=30)
+                return health_pb2_grpc.HealthStub(channel).Check(question, timeout=30).status
             except grpc.RpcError:
-                return False
-        return answer.status == health_pb2.HealthCheckResponse.SERVING
+                return None
+
+    def probe(self, name: str) -> bool:
+        """Whether the kubelet takes the answer for good."""
+        return self.asked(name) == health_pb2.HealthCheckResponse.SERVING
 
     def is_ready(self) -> bool:
         return self.probe("startupProbe")
@@ -301,8 +304,8 @@ def test_a_pod_that_ends_is_not_ready_first_and_gone_in_time() -> None:
     with Container(with_route()) as running:
         assert running.child is not None
         running.child.terminate()
-        eventually(lambda: not running.probe("readinessProbe"))
-        assert running.child.poll() is None  # still there for what comes until the gateway has heard of it
+        # It still answers, and so serves what comes until the gateway has heard of the end.
+        eventually(lambda: running.asked("readinessProbe") == health_pb2.HealthCheckResponse.NOT_SERVING)
         assert running.stop(seconds=running.pod["spec"]["terminationGracePeriodSeconds"]) == 0
 
 
