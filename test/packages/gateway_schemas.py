@@ -104,11 +104,8 @@ HTTP_ROUTE = table(
     ), most=16),
 )
 
-REFERENCE_GRANT = table(
-    "from to",
-    **{"from": several(table("group kind namespace", group=GROUP, kind=TEXT, namespace=NAME), most=16)},
-    to=several(table("group kind", group=GROUP, kind=TEXT, name=NAME), most=16),
-)
+REFERENCE_GRANT = table("from to", to=several(table("group kind", group=GROUP, kind=TEXT, name=NAME), most=16))
+REFERENCE_GRANT["properties"]["from"] = several(table("group kind namespace", group=GROUP, kind=TEXT, namespace=NAME), most=16)
 
 
 def whole(version: str, kind: str, spec: Schema) -> Schema:

@@ -36,4 +36,5 @@ def build(folder: Path) -> list[Object]:
 
 
 def containers(workload: Object) -> list[Object]:
-    return workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    pod: Object = workload.get("spec", {}).get("template", {}).get("spec", {})
+    return list(pod.get("containers", []))

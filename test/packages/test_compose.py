@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from client import request
-from manifest_checks import port_of, reachable, seconds
 from rig import BINARY, TOP, Envoy, Process, Prometheus, envoy_binary, eventually, free_port
+from server_checks import port_of, reachable, seconds
 from upstream import Upstream
 
 DOCKER = TOP / "docker"
@@ -230,7 +230,7 @@ def moved_envoy(places: dict[str, str]) -> dict[str, Any]:
         old = f"{{address: {host}, port_value: {port}}}"
         assert text.count(old) == (0 if host == "[::]" else 1), old
         text = text.replace(old, f"{{address: {new_host}, port_value: {new_port}}}")
-    return yaml.safe_load(text)
+    return dict(yaml.safe_load(text))
 
 
 def test_the_guides_two_calls(places: dict[str, str], server: Server) -> None:

@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import envoy_config
 from client import request
-from kustomization import Object, build, containers, read
-from manifest_checks import Cluster, seconds
+from kustomization import Object, build, read
+from manifest_checks import problems
 from rig import BINARY, TOP, Envoy, Process, eventually, free_port, http_get
+from server_checks import seconds
 from upstream import Upstream
 
 SERVER = TOP / "docker/kubernetes"
@@ -58,7 +59,7 @@ def change(each: Any, path: str, value: Any) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_manifests_are_valid_and_fit_together(variant: str) -> None:
-    assert Cluster(VARIANTS[variant](), GIVEN).problems() == []
+    assert problems(VARIANTS[variant](), GIVEN) == []
 
 
 def test_the_server_may_live_in_a_namespace_of_its_own() -> None:
@@ -68,11 +69,11 @@ def test_the_server_may_live_in_a_namespace_of_its_own() -> None:
             each["metadata"]["namespace"] = "extproc"
     change(find(objects, EXTENSION), "spec extProc grpcService backendRef namespace", "extproc")
     missing = "GatewayExtension ext-proc-extension: no ReferenceGrant lets it refer to Service extproc/ext-proc-grpc"
-    assert Cluster(objects, GIVEN).problems() == [missing]
+    assert problems(objects, GIVEN) == [missing]
     grant = copy.deepcopy(find(objects, GRANT))
     grant["metadata"] = {"name": "extproc", "namespace": "extproc"}
     grant["spec"]["from"] = [{"group": "gateway.kgateway.dev", "kind": "GatewayExtension", "namespace": "kgateway-system"}]
-    assert Cluster([*objects, grant], GIVEN).problems() == []
+    assert problems([*objects, grant], GIVEN) == []
 
 
 def test_every_manifest_is_in_a_variant() -> None:
@@ -191,8 +192,8 @@ MISTAKES = [
 def test_a_mistake_is_seen(title: str, path: str, value: object, said: str) -> None:
     objects = gateway_wide() if title in (EVERYWHERE, OFF) else with_route()
     change(find(objects, title), path, value)
-    problems = Cluster(objects, GIVEN).problems()
-    assert any(said in problem for problem in problems), problems
+    found = problems(objects, GIVEN)
+    assert any(said in problem for problem in found), found
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
@@ -207,13 +208,13 @@ def test_a_mistake_in_the_configuration_is_seen(old: str, new: str, said: str) -
     data = find(objects, CONFIG)["data"]
     assert old in data["extprocd.toml"]
     data["extprocd.toml"] = data["extprocd.toml"].replace(old, new)
-    problems = Cluster(objects, GIVEN).problems()
-    assert any(said in problem for problem in problems), problems
+    found = problems(objects, GIVEN)
+    assert any(said in problem for problem in found), found
 
 
 def test_an_object_of_an_unknown_kind_is_seen() -> None:
     unknown = {"apiVersion": "v1", "kind": "Deploymint", "metadata": {"name": "a", "namespace": "b"}}
-    assert Cluster([unknown]).problems() == ["Deploymint a: there is no schema for this kind and version"]
+    assert problems([unknown], []) == ["Deploymint a: there is no schema for this kind and version"]
 
 
 class Container(Process):
@@ -253,13 +254,14 @@ class Container(Process):
         with grpc.insecure_channel(f"127.0.0.1:{self.ports[wanted['port']]}") as channel:
             question = health_pb2.HealthCheckRequest(service=wanted["service"])
             try:
-                return health_pb2_grpc.HealthStub(channel).Check(question, timeout=30).status
+                answer: health_pb2.HealthCheckResponse = health_pb2_grpc.HealthStub(channel).Check(question, timeout=30)
             except grpc.RpcError:
                 return None
+        return int(answer.status)
 
     def probe(self, name: str) -> bool:
         """Whether the kubelet takes the answer for good."""
-        return self.asked(name) == health_pb2.HealthCheckResponse.SERVING
+        return self.asked(name) == int(health_pb2.HealthCheckResponse.SERVING)
 
     def is_ready(self) -> bool:
         return self.probe("startupProbe")
