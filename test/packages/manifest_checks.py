@@ -11,17 +11,18 @@ from cluster import Cluster
 from gateway_schemas import SCHEMAS
 from kustomization import Object
 
-KUBERNETES = "1.33"
+# gRPC probes came with the first.
+KUBERNETES = ("1.27", "1.37")
 CHECKS = server_checks.CHECKS | gateway_checks.CHECKS
 
 
-def schema_problem(each: Object) -> str | None:
+def schema_problem(each: Object, kubernetes: str) -> str | None:
     """What is wrong with an object's own fields."""
     try:
         if each["kind"] in SCHEMAS:
             jsonschema.Draft202012Validator(SCHEMAS[each["kind"]]).validate(each)
         else:
-            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+            kubernetes_validate.validate(each, kubernetes, strict=True)
     except jsonschema.ValidationError as error:
         return f"{'.'.join(map(str, error.path))}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
@@ -29,10 +30,10 @@ def schema_problem(each: Object) -> str | None:
     return None
 
 
-def problems(objects: list[Object], given: list[Object]) -> list[str]:
+def problems(objects: list[Object], given: list[Object], kubernetes: str = KUBERNETES[-1]) -> list[str]:
     """What is wrong, in sentences. `given` is there before the objects come."""
     cluster, found = Cluster(objects, given), []
-    invalid = [f"{title(each)}: {problem}" for each in objects if (problem := schema_problem(each))]
+    invalid = [f"{title(each)}: {problem}" for each in objects if (problem := schema_problem(each, kubernetes))]
     if invalid:
         return invalid  # what follows reads fields that it trusts to be there
     for each in objects:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import envoy_config
 from client import request
 from kustomization import Object, build, read
-from manifest_checks import problems
+from manifest_checks import KUBERNETES, problems
 from rig import BINARY, TOP, Envoy, Process, eventually, free_port, http_get
 from server_checks import seconds
 from upstream import Upstream
@@ -57,9 +57,10 @@ def change(each: Any, path: str, value: Any) -> None:
         each[last] = value
 
 
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_manifests_are_valid_and_fit_together(variant: str) -> None:
-    assert problems(VARIANTS[variant](), GIVEN) == []
+def test_the_manifests_are_valid_and_fit_together(variant: str, kubernetes: str) -> None:
+    assert problems(VARIANTS[variant](), GIVEN, kubernetes) == []
 
 
 def test_the_server_may_live_in_a_namespace_of_its_own() -> None:
