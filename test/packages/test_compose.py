@@ -75,6 +75,12 @@ def service_problems(service: dict[str, Any], services: dict[str, Any], listenin
     tag = service["image"].rpartition(":")[2]
     if tag in ("latest", service["image"]):
         yield "the image has no tag of its own"
+    if build := service.get("build"):
+        file = DOCKER / build["context"] / build["dockerfile"]
+        if not file.exists():
+            yield f"{build['dockerfile']} is not there"
+        elif "WORKDIR" not in file.read_text():
+            yield f"{build['dockerfile']} names no folder in which the healthcheck could find ./server"
     for source, target, mode in mounts(service):
         if not source.exists():
             yield f"{source.relative_to(DOCKER)} is not there"
@@ -132,6 +138,8 @@ def test_it_is_valid_and_fits_together() -> None:
     ("interval: 5s", "interval: 5x", "services.extprocd.healthcheck.interval"),
     ("condition: service_healthy", "condition: healthy", "services.envoy.depends_on.extprocd.condition"),
     ("envoyproxy/envoy:v1.40.0", "envoyproxy/envoy", "envoy: the image has no tag of its own"),
+    ("dockerfile: docker/Dockerfile", "dockerfile: Dockerfile", "extprocd: Dockerfile is not there"),
+    ("dockerfile: docker/Dockerfile", "dockerfile: docker/README.md", "extprocd: docker/README.md names no folder"),
     ("prom/prometheus:v3.5.0", "prom/prometheus:latest", "prometheus: the image has no tag of its own"),
     ("./envoy/envoy.yaml:/", "./envoy/ext_proc.yaml:/", "envoy: envoy/ext_proc.yaml is not there"),
     ("./prometheus:/etc/prometheus:ro", "./prometheus:/etc/prometheus:rw", "prometheus: /etc/prometheus is mounted to be written"),
