@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -83,6 +84,17 @@ TEST_F(AcceptorTest, over_the_limit_connections_are_refused_until_one_is_closed)
   do {
     connect_to(clients.emplace_back(client()));
   } while (!wait_until([this] { return accepted_.size() == 2; }, std::chrono::milliseconds(50)));
+}
+
+TEST_F(AcceptorTest, sends_small_replies_at_once) {
+  start(1);
+  const Descriptor peer = client();
+  connect_to(peer);
+  ASSERT_TRUE(wait_until([this] { return accepted_.size() == 1; }));
+  int no_delay = 0;
+  socklen_t size = sizeof no_delay;
+  ASSERT_EQ(getsockopt(accepted_[0].get(), IPPROTO_TCP, TCP_NODELAY, &no_delay, &size), 0);
+  EXPECT_NE(no_delay, 0);
 }
 
 TEST_F(AcceptorTest, goes_on_after_the_process_was_out_of_files) {

@@ -6,6 +6,7 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -32,6 +33,8 @@ int listen_on(const sockaddr* address, socklen_t size, std::vector<Descriptor>& 
   const int off = 0;
   if (address->sa_family == AF_INET6)
     setsockopt(listening.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  // Replies are small and wait for nothing; accepted connections take this over.
+  if (address->sa_family != AF_UNIX) setsockopt(listening.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (bind(listening.get(), address, size) != 0) return errno;
   if (listen(listening.get(), kBacklog) != 0) return errno;
   sockets.push_back(std::move(listening));
