@@ -24,7 +24,7 @@ using boost::system::error_code;
 using Tcp = asio::ip::tcp;
 
 constexpr std::chrono::seconds kTimeout{10};
-constexpr std::size_t kMaxHeader = 8 * 1024;
+constexpr std::size_t kMaxHeader = std::size_t{8} * 1024;
 constexpr std::size_t kMaxBody = 1024;
 constexpr std::size_t kMaxConnections = 100;
 

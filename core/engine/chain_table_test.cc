@@ -47,7 +47,7 @@ class ChainTableTest : public EngineFixture {
   static std::string headers(const std::vector<std::pair<std::string, std::string>>& entries) {
     std::string text = "request_headers { headers {";
     for (const auto& [name, value] : entries) {
-      text += " headers { key: \"" + name + "\" raw_value: \"" + value + "\" }";
+      text.append(" headers { key: \"").append(name).append("\" raw_value: \"").append(value).append("\" }");
     }
     return text + " } }";
   }

@@ -72,7 +72,7 @@ class EngineFixture : public testing::Test {
   Chain& default_chain() { return *generation_->chains.entries()[0].chain; }
 
   /// Adds a plugin to the end of a chain (the default one, if none is given); before the first send().
-  ScriptedPlugin& add_plugin(std::string name, std::vector<uint32_t> phases,
+  ScriptedPlugin& add_plugin(std::string name, const std::vector<uint32_t>& phases,
                              config::FailurePolicy on_error = config::FailurePolicy::kFail,
                              const config::When* when = nullptr, Chain* chain = nullptr) {
     if (chain == nullptr) chain = &default_chain();

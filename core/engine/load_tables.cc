@@ -115,7 +115,7 @@ extproc_metric* make_metric(const extproc_host* table, extproc_str name, const e
 extproc_metric* counter(const extproc_host* host, extproc_str name, extproc_str help,
                         const extproc_header* labels, size_t count) {
   return make_metric(host, name, labels, count, &extproc_metric::counter,
-                     [&](auto full_name, auto all_labels) {
+                     [&](const auto& full_name, const auto& all_labels) {
                        return PluginHost::of(host).registry().try_float_counter(
                            full_name, std::string(from_abi(help)), all_labels);
                      });
@@ -123,9 +123,10 @@ extproc_metric* counter(const extproc_host* host, extproc_str name, extproc_str 
 
 extproc_metric* gauge(const extproc_host* host, extproc_str name, extproc_str help,
                       const extproc_header* labels, size_t count) {
-  return make_metric(host, name, labels, count, &extproc_metric::gauge, [&](auto full_name, auto all_labels) {
-    return PluginHost::of(host).registry().try_gauge(full_name, std::string(from_abi(help)), all_labels);
-  });
+  return make_metric(
+      host, name, labels, count, &extproc_metric::gauge, [&](const auto& full_name, const auto& all_labels) {
+        return PluginHost::of(host).registry().try_gauge(full_name, std::string(from_abi(help)), all_labels);
+      });
 }
 
 extproc_metric* histogram(const extproc_host* host, extproc_str name, extproc_str help,
@@ -134,7 +135,7 @@ extproc_metric* histogram(const extproc_host* host, extproc_str name, extproc_st
   const std::vector<double> limits =
       bounds == nullptr ? std::vector<double>() : std::vector<double>(bounds, bounds + bound_count);
   return make_metric(host, name, labels, count, &extproc_metric::histogram,
-                     [&](auto full_name, auto all_labels) {
+                     [&](const auto& full_name, const auto& all_labels) {
                        return PluginHost::of(host).registry().try_histogram(
                            full_name, std::string(from_abi(help)), limits, all_labels);
                      });

@@ -10,7 +10,6 @@ namespace extprocd::engine {
 namespace {
 
 using config::NamedPatterns;
-using config::TextPattern;
 using config::TextPatterns;
 
 std::string_view text_of(const extproc_str& text) { return {text.data, text.size}; }

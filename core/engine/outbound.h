@@ -21,7 +21,7 @@ namespace extprocd::engine {
 class Outbound {
  public:
   /// Pieces of a streamed_response; Envoy advises at most 64 KiB a message.
-  static constexpr std::size_t kMaxPiece = 62 * 1024;
+  static constexpr std::size_t kMaxPiece = std::size_t{62} * 1024;
 
   Outbound(Sink& sink, const telemetry::Metrics& metrics) : sink_(sink), metrics_(metrics) {}
 

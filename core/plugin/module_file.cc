@@ -113,7 +113,7 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
   if (!folder.ok() || fstat(folder.get(), &info) != 0) {
     return refuse(directory, std::string("plugins.directory cannot be opened: ") + std::strerror(errno));
   }
-  if (const absl::Status status = check_owner_and_mode(directory, info); !status.ok()) return status;
+  if (absl::Status status = check_owner_and_mode(directory, info); !status.ok()) return status;
 
   const Descriptor file(openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) {
@@ -123,7 +123,7 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
   }
   if (fstat(file.get(), &info) != 0) return refuse(module.path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return refuse(module.path, "found something that is no regular file");
-  if (const absl::Status status = check_owner_and_mode(module.path, info); !status.ok()) return status;
+  if (absl::Status status = check_owner_and_mode(module.path, info); !status.ok()) return status;
   if (info.st_size > kMaxSize) return refuse(module.path, "found a file larger than 1 GiB");
 
   auto content = read_all(file.get(), info.st_size, module.path);
@@ -134,7 +134,7 @@ absl::StatusOr<ModuleFile> read_module_file(const std::string& directory, const 
     return refuse(module.path, "found sha256 " + module.sha256 + "; expected " + *sha256 +
                                    " as configured: install that file, or change the configuration");
   }
-  if (const absl::Status status = check_elf(module.path, module.content); !status.ok()) return status;
+  if (absl::Status status = check_elf(module.path, module.content); !status.ok()) return status;
   return module;
 }
 

@@ -33,7 +33,7 @@ std::string from_hex(std::string_view text) {
   return out;
 }
 
-std::string joined(std::vector<std::string> parts) {
+std::string joined(const std::vector<std::string>& parts) {
   std::string out;
   for (const std::string& part : parts) out += (out.empty() ? "" : ",") + part;
   return out;

@@ -63,30 +63,30 @@ class Inherited : public extproc::Plugin {
 };
 
 TEST(Descriptor, says_what_the_class_overrides) {
-  constexpr extproc_plugin nothing = describe<Nothing>("a.b", "1");
-  static_assert(nothing.phases == 0);
-  static_assert(nothing.request_body_access == EXTPROC_ACCESS_NONE);
+  constexpr extproc_plugin kNothing = describe<Nothing>("a.b", "1");
+  static_assert(kNothing.phases == 0);
+  static_assert(kNothing.request_body_access == EXTPROC_ACCESS_NONE);
 
-  constexpr extproc_plugin everything = describe<Everything>("a.b", "1");
-  static_assert(everything.phases == (1U << EXTPROC_PHASE_COUNT) - 1);
-  static_assert(everything.request_body_access == EXTPROC_ACCESS_OBSERVE);
-  static_assert(everything.response_body_access == EXTPROC_ACCESS_OBSERVE);
+  constexpr extproc_plugin kEverything = describe<Everything>("a.b", "1");
+  static_assert(kEverything.phases == (1U << EXTPROC_PHASE_COUNT) - 1);
+  static_assert(kEverything.request_body_access == EXTPROC_ACCESS_OBSERVE);
+  static_assert(kEverything.response_body_access == EXTPROC_ACCESS_OBSERVE);
 
-  constexpr extproc_plugin inherited = describe<Inherited>("a.b", "1");
-  static_assert(inherited.phases ==
+  constexpr extproc_plugin kInherited = describe<Inherited>("a.b", "1");
+  static_assert(kInherited.phases ==
                 (EXTPROC_PHASE_BIT(EXTPROC_REQUEST_TRAILERS) | EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY)));
-  static_assert(inherited.request_body_access == EXTPROC_ACCESS_NONE);
-  static_assert(inherited.response_body_access == EXTPROC_ACCESS_OBSERVE);
-  static_assert(inherited.stream_state_align == 32);
-  static_assert(inherited.stream_state_size == sizeof(Inherited::Stream));
+  static_assert(kInherited.request_body_access == EXTPROC_ACCESS_NONE);
+  static_assert(kInherited.response_body_access == EXTPROC_ACCESS_OBSERVE);
+  static_assert(kInherited.stream_state_align == 32);
+  static_assert(kInherited.stream_state_size == sizeof(Inherited::Stream));
 
-  EXPECT_EQ(inherited.struct_size, sizeof(extproc_plugin));
-  EXPECT_EQ(inherited.abi_major, EXTPROC_ABI_MAJOR);
-  EXPECT_EQ(inherited.abi_minor, 0);
-  EXPECT_STREQ(inherited.id, "a.b");
-  EXPECT_STREQ(inherited.version, "1");
-  EXPECT_STREQ(inherited.required_extensions[0], EXTPROC_CONFIG_1);
-  EXPECT_EQ(inherited.required_extensions[1], nullptr);
+  EXPECT_EQ(kInherited.struct_size, sizeof(extproc_plugin));
+  EXPECT_EQ(kInherited.abi_major, EXTPROC_ABI_MAJOR);
+  EXPECT_EQ(kInherited.abi_minor, 0);
+  EXPECT_STREQ(kInherited.id, "a.b");
+  EXPECT_STREQ(kInherited.version, "1");
+  EXPECT_STREQ(kInherited.required_extensions[0], EXTPROC_CONFIG_1);
+  EXPECT_EQ(kInherited.required_extensions[1], nullptr);
 }
 
 class Reading : public Nothing {

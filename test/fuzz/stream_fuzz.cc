@@ -176,7 +176,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     engine::Stream stream(generation, sink, fuzz::facts(head.metadata), 1);
     fuzz::converse(stream, sink, input);
   }
-  fuzz::Input nothing({});
+  static fuzz::Input nothing({});
   surroundings.set_program(&nothing);
   fuzz::serve_a_plain_stream(generation);
   return 0;

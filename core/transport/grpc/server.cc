@@ -119,7 +119,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
     state->threads.emplace_back([&queue] { State::serve(*queue); });
   }
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(state)));
-  if (const absl::Status status = server->accept(std::move(listeners), options); !status.ok()) return status;
+  if (absl::Status status = server->accept(std::move(listeners), options); !status.ok()) return status;
   return server;
 }
 
