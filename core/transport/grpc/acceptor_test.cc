@@ -98,6 +98,10 @@ TEST_F(AcceptorTest, sends_small_replies_at_once) {
 }
 
 TEST_F(AcceptorTest, goes_on_after_the_process_was_out_of_files) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP()
+      << "the sanitizer looks at objects through a pipe, and takes the lack of one for a broken object";
+#endif
   start(1000);
   std::vector<Descriptor> clients;
   clients.reserve(20);
