@@ -105,8 +105,9 @@ def test_an_upstream_dies_in_the_middle_of_its_response(envoy: Envoy, script: Sc
 def test_an_upstream_dies_before_it_answers(envoy: Envoy, script: Script, mode: str, protocol: str) -> None:
     path = prefix(mode, mode, protocol) + "die-first?" + script.query
     with PROTOCOLS[protocol](envoy.port, path, method="POST", length=len(HALF)) as exchange:
-        exchange.send(HALF)
-        exchange.end()
+        with contextlib.suppress(Cut):  # Envoy may answer, and reset the request's half, before all of it is sent
+            exchange.send(HALF)
+            exchange.end()
         answer = exchange.response()
     assert script.come.is_set()
     assert (answer.status, answer.body[: len(LOST)]) == (503, LOST)

@@ -18,6 +18,7 @@ from debian_root import Root, run, unpacked
 from guide import check_guide
 from own_network import in_own_network
 from rig import TOP, eventually, http_get
+from test_install import examples
 
 UNIT = "lib/systemd/system/extprocd.service"
 CONFIG = "etc/extprocd/extprocd.toml"
@@ -222,6 +223,5 @@ def test_the_documentation_is_where_debian_wants_it(packages: dict[str, Path], t
         folder = tmp_path / "usr/share/doc" / name
         assert (folder / "copyright").is_file()
         assert gzip.decompress((folder / "changelog.gz").read_bytes()).startswith(b"extprocd (")
-    examples = tmp_path / "usr/share/doc/extprocd/examples"
-    assert {str(path.relative_to(examples)) for path in examples.rglob("*") if path.is_file()} == {
-        "reference.toml", "envoy/ext_proc.yaml", "kgateway/ext_proc.yaml"}
+    folder = tmp_path / "usr/share/doc/extprocd/examples"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == examples()
