@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +73,11 @@ def base() -> Path:
     return ARCHIVE
 
 
+def unpack(archive: Path, folder: Path) -> None:
+    """A tarball's files, with their owners, modes and links."""
+    run(["tar", "--numeric-owner", "-C", folder, "-xpf", archive])
+
+
 class Root:
     """An unpacked Debian."""
 
@@ -107,8 +111,7 @@ class Root:
 def unpacked(*packages: str) -> Iterator[Root]:
     """A fresh Debian, with these packages; gone when left."""
     with tempfile.TemporaryDirectory(dir=base().parent, prefix="debian-root-") as folder:
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(folder, numeric_owner=True, filter="fully_trusted")
+        unpack(ARCHIVE, Path(folder))
         root = Root(Path(folder))
         if packages:
             root.install(*packages)

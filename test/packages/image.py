@@ -81,8 +81,9 @@ class Builder:
         self.buildah("push", "--disable-compression", f"localhost/{name}", f"dir:{pushed}")
         manifest = json.loads((pushed / "manifest.json").read_text())
         for layer in manifest["layers"]:
-            with tarfile.open(pushed / layer["digest"].removeprefix("sha256:")) as archive:
-                assert not [member for member in archive.getnames() if Path(member).name.startswith(".wh.")]
-                archive.extractall(root, numeric_owner=True, filter="fully_trusted")
+            archive = pushed / layer["digest"].removeprefix("sha256:")
+            with tarfile.open(archive) as members:
+                assert not [member for member in members.getnames() if Path(member).name.startswith(".wh.")]
+            debian_root.unpack(archive, root)
         config = json.loads((pushed / manifest["config"]["digest"].removeprefix("sha256:")).read_text())
         return Image(config, root)
