@@ -102,14 +102,14 @@ void Stream::process(Message message) {
     protocol_error(parsed);
     return;
   }
+  if (const absl::Status facts = take_in_stream_facts(); !facts.ok()) {
+    protocol_error(facts);
+    return;
+  }
   if (view_.attribute_count() > limits.max_headers) {
     over_limit(Limit::kAttributes, "a message with " + std::to_string(view_.attribute_count()) +
                                        " attributes; server.limits.max_headers is " +
                                        std::to_string(limits.max_headers));
-    return;
-  }
-  if (const absl::Status facts = take_in_stream_facts(); !facts.ok()) {
-    protocol_error(facts);
     return;
   }
   if (view_.kind() == MessageKind::kNone) {

@@ -383,6 +383,18 @@ TEST_F(StreamTest, more_attributes_than_the_limit_end_the_stream) {
   EXPECT_EQ(value_of(*metrics_.limits[static_cast<std::size_t>(telemetry::Limit::kAttributes)]), 2);
 }
 
+TEST_F(StreamTest, a_limit_of_the_first_message_ends_an_observed_stream_with_ok) {
+  generation_->config.server.limits.max_headers = 2;
+  ProcessingRequest many;
+  many.mutable_request_headers();
+  many.set_observability_mode(true);
+  for (int i = 0; i < 3; ++i) (*many.mutable_attributes())[std::to_string(i)];
+  send(many);
+  ASSERT_TRUE(sink_.status);
+  EXPECT_TRUE(sink_.status->ok()) << *sink_.status;
+  EXPECT_EQ(value_of(*metrics_.limits[static_cast<std::size_t>(telemetry::Limit::kAttributes)]), 1);
+}
+
 TEST_F(StreamTest, limits_end_the_stream_with_resource_exhausted_and_count) {
   generation_->config.server.limits.max_headers = 2;
   generation_->config.server.limits.max_message_size = 100;
