@@ -67,8 +67,8 @@ def attack(name: str, act: Attack, bound: int, rounds: int = 2, config: str = CO
            server: Extprocd | None = None) -> None:
     """Starts a server and a neighbour, attacks in rounds, and asserts that memory grew by `bound` MiB at most, and in
     later rounds not by much more than in the first; that each of the neighbour's streams was answered rightly; and that
-    the server is well afterwards. `act` may return a note for the table;
-    that of the first round counts, when the server has no memory at hand from earlier ones."""
+    the server is well afterwards. `act` may return a note for the table; that of the first round counts, when the
+    server has no memory at hand from earlier ones."""
     with server or Extprocd(config=config) as server:
         with Neighbour(server.address) as neighbour:
             time.sleep(CALM_SECONDS)
