@@ -90,9 +90,13 @@ bool Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody
   entry.flags = *rest;
   entry.flags.bytes = {};
   if (rest->bytes.size() == body.bytes.size()) entry.metadata = extras.dynamic_metadata;
-  held_size_ += sizeof(Held) + entry.bytes.size();
-  held.push_back(std::move(entry));
+  hold(direction, std::move(entry));
   return true;
+}
+
+void Outbound::hold(wire::Direction direction, Held entry) {
+  held_size_ += entry.size();
+  held_[index(direction)].push_back(std::move(entry));
 }
 
 std::optional<wire::StreamedBody> Outbound::send_pieces(wire::Direction direction, wire::StreamedBody body,
@@ -147,7 +151,7 @@ void Outbound::flush(wire::Direction direction) {
     } else {
       send(next.bytes);
     }
-    held_size_ -= sizeof(Held) + held.front().bytes.size();
+    held_size_ -= next.size();
     held.pop_front();
   }
 }
@@ -158,15 +162,13 @@ void Outbound::trailers(wire::Direction direction, Exchange& exchange) {
   wire::Extras extras;
   extras.dynamic_metadata = metadata;
   const std::string_view encoded = writer_.trailers(direction, &mutation_, extras);
-  auto& held = held_[index(direction)];
-  if (held.empty()) {
+  if (held_[index(direction)].empty()) {
     send(encoded);
     return;
   }
   Held entry;  // behind the body that waits for window
   entry.bytes = encoded;
-  held_size_ += sizeof(Held) + entry.bytes.size();
-  held.push_back(std::move(entry));
+  hold(direction, std::move(entry));
 }
 
 void Outbound::immediate(const LocalReply& local, Exchange& exchange) {

@@ -65,11 +65,15 @@ class Outbound {
     std::size_t sent = 0;  // how many of a body's bytes have gone out
     wire::StreamedBody flags;
     std::string metadata;
+
+    /// What it costs in memory, in bytes.
+    [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
   };
 
   void send(std::string_view encoded);
   [[nodiscard]] bool streamed_body(wire::Direction direction, const wire::StreamedBody& body,
                                    const wire::Extras& extras, std::size_t max_held);
+  void hold(wire::Direction direction, Held entry);
   /// Sends as much of a body as the window allows; what is left of it.
   std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
                                                 wire::Extras extras);
