@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from client import request
 from conftest import RunEnvoy
 from envoy_config import route
+from protobuf_fields import field
 from rig import BINARY, TOP, Extprocd, Prometheus, eventually, free_port, http_get
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -171,17 +172,7 @@ def test_a_client_that_breaks_the_protocol_ends_only_its_own_stream(extprocd: Ex
 def test_messages_over_four_mebibytes_pass(extprocd: Extprocd) -> None:
     with grpc.insecure_channel(extprocd.address, options=[("grpc.max_send_message_length", -1)]) as channel:
         stream = RawStream(channel)
-        size = 10 << 20
-
-        def varint(value: int) -> bytes:
-            out = b""
-            while value > 127:
-                out += bytes([value & 127 | 128])
-                value >>= 7
-            return out + bytes([value])
-
-        body = b"\x0a" + varint(size) + b"x" * size
-        stream.send(b"\x22" + varint(len(body)) + body)
+        stream.send(field(4, field(1, b"x" * (10 << 20))))  # request_body
         assert stream.read() == b"\x1a\x00"
         stream.send(None)
 

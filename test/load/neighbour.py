@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,8 +38,9 @@ class Neighbour:
     """The client, run beside a test."""
 
     def __init__(self, address: str) -> None:
+        path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what this process does
         self.child = subprocess.Popen([sys.executable, __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      text=True)
+                                      text=True, env=path)
 
     def __enter__(self) -> Neighbour:
         self.end_phase()  # the first streams connect

@@ -19,6 +19,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from protobuf_fields import field
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 LARGEST_WINDOW = 2**31 - 1
@@ -30,21 +32,6 @@ STREAMED, FULL_DUPLEX_STREAMED = 1, 4
 
 
 # --- ext_proc messages ---------------------------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
-
-
-def field(number: int, value: bytes | int) -> bytes:
-    """One field of a protobuf message: bytes (or a submessage), or a number."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def header(name: str, value: bytes) -> bytes:
