@@ -39,8 +39,8 @@ enum class Operation : uint8_t { kSet, kAdd, kRemove };
 std::string_view refusal(const MutationRules& rules, MapKind map, Operation operation, std::string_view name,
                          std::string_view value, bool replacing);
 
-/// Why a gRPC data plane would fail its stream over a change of this header, whatever it is configured to (gRFC A93): empty
-/// if it would not. `name` as for refusal().
+/// Why a gRPC data plane would fail its stream over a change of this header, whatever it is configured to (gRFC
+/// A93): empty if it would not. `name` as for refusal().
 std::string_view grpc_refusal(std::string_view name);
 
 /// Does one of the patterns (exact names, prefixes ending in '*') match the lower-case name?
