@@ -110,7 +110,8 @@ class EngineFixture : public testing::Test {
     if (!stream_) {
       StreamFacts facts;
       facts.peer = "ipv4:127.0.0.1:4711";
-      facts.metadata = grpc_metadata_;
+      const std::vector<MetadataEntry> metadata(grpc_metadata_.begin(), grpc_metadata_.end());
+      facts.metadata = metadata;
       stream_ = std::make_unique<Stream>(generation_, sink_, facts, 42);
     }
     return *stream_;

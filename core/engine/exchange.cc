@@ -5,17 +5,21 @@
 namespace extprocd::engine {
 
 Exchange::Exchange(uint64_t id, const StreamFacts& stream_facts, const http::MutationRules& mutation_rules)
-    : rules(mutation_rules), peer_(stream_facts.peer), metadata_storage_(stream_facts.metadata) {
-  metadata_views_.reserve(metadata_storage_.size());
-  for (const auto& [name, value] : metadata_storage_)
-    metadata_views_.push_back({to_abi(name), to_abi(value)});
+    : rules(mutation_rules) {
+  const std::size_t count = stream_facts.metadata.size();
+  auto* entries =
+      static_cast<extproc_header*>(arena.allocate(count * sizeof(extproc_header), alignof(extproc_header)));
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [name, value] = stream_facts.metadata[i];
+    entries[i] = {to_abi(arena.copy(name)), to_abi(arena.copy(value))};
+  }
   facts.struct_size = sizeof facts;
   facts.id = id;
-  facts.peer = to_abi(peer_);
+  facts.peer = to_abi(arena.copy(stream_facts.peer));
   facts.request_body_mode = EXTPROC_BODY_UNKNOWN;
   facts.response_body_mode = EXTPROC_BODY_UNKNOWN;
-  facts.metadata = metadata_views_.data();
-  facts.metadata_count = metadata_views_.size();
+  facts.metadata = entries;
+  facts.metadata_count = count;
 }
 
 void Exchange::set_chain(std::string_view name) { facts.chain = to_abi(name); }

@@ -59,9 +59,6 @@ class Exchange {
 
  private:
   std::array<http::HeaderMap, 5> maps_;
-  std::string peer_;
-  std::vector<std::pair<std::string, std::string>> metadata_storage_;
-  std::vector<extproc_header> metadata_views_;
 };
 
 }  // namespace extprocd::engine

@@ -7,18 +7,19 @@
 
 namespace extprocd::engine {
 
-/// The bytes of one gRPC message, contiguous, owned by whatever the transport received them in. Move-only;
-/// the owner is released when the last holder is destroyed. One thread at a time.
+/// The bytes of one gRPC message, contiguous. Either owned by whatever the transport received them in, which is
+/// released with this object, or borrowed: then they are valid only during the call that hands them over, and
+/// who needs them longer copies them. Move-only. One thread at a time.
 class Message {
  public:
   using Release = void (*)(void* owner);
 
   Message() = default;
-  /// `bytes` stay valid until `release(owner)` is called, once. `release` may be null: bytes that outlive
-  /// everything.
+  /// `bytes` stay valid until `release(owner)` is called, once.
   Message(std::string_view bytes, void* owner, Release release)
       : bytes_(bytes), owner_(owner), release_(release) {}
 
+  static Message borrow(std::string_view bytes) { return {bytes, nullptr, nullptr}; }
   /// A message that owns a copy; for tests and for transports whose bytes are in pieces.
   static Message copy(std::string_view bytes) {
     auto* owner = new std::string(bytes);
@@ -43,6 +44,7 @@ class Message {
   ~Message() { reset(); }
 
   [[nodiscard]] std::string_view bytes() const { return bytes_; }
+  [[nodiscard]] bool is_borrowed() const { return release_ == nullptr; }
 
  private:
   void reset() {

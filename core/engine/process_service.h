@@ -15,7 +15,7 @@ class ProcessService final : public StreamFactory {
   explicit ProcessService(std::shared_ptr<const Generation> generation)
       : generation_(std::move(generation)) {}
 
-  std::unique_ptr<ServerStream> open(Sink& sink, StreamFacts facts) override;
+  std::unique_ptr<ServerStream> open(Sink& sink, const StreamFacts& facts) override;
 
  private:
   std::atomic<std::shared_ptr<const Generation>> generation_;

@@ -3,16 +3,24 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
+#include <span>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 
 #include "core/engine/message.h"
 
 namespace extprocd::engine {
+
+/// The way back onto a stream's thread.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  /// Runs `work` on the stream's thread, between its other calls; never, if the stream is over by then. Any
+  /// thread, also after the stream's end.
+  virtual void post(std::function<void()> work) = 0;
+};
 
 /// Where a stream's output goes. Implemented by the transport, called only on the thread that is inside one
 /// of the ServerStream's functions at that moment.
@@ -26,24 +34,21 @@ class Sink {
   /// that.
   virtual void finish(const absl::Status& status) = 0;
 
+  /// For who has to come back later: made when first asked for, also while the stream is being opened. Null
+  /// where a transport has no threads.
+  virtual std::shared_ptr<Executor> executor() { return nullptr; }
+
  protected:
   ~Sink() = default;
 };
 
-/// The way back onto a stream's thread.
-class Executor {
- public:
-  virtual ~Executor() = default;
-  /// Runs `work` on the stream's thread, between its other calls; never, if the stream is over by then. Any
-  /// thread, also after the stream's end.
-  virtual void post(std::function<void()> work) = 0;
-};
+/// A name and a value of gRPC metadata.
+using MetadataEntry = std::pair<std::string_view, std::string_view>;
 
-/// What the transport knows of a stream when it opens.
+/// What the transport knows of a stream when it opens. All views are valid only while it is being opened.
 struct StreamFacts {
-  std::string peer;  ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
-  std::vector<std::pair<std::string, std::string>> metadata;  ///< initial metadata, names in lower case
-  std::shared_ptr<Executor> executor;                         ///< null where a transport has no threads
+  std::string_view peer;                      ///< as gRPC writes it: "ipv4:127.0.0.1:4711", "unix:…"
+  std::span<const MetadataEntry> metadata{};  ///< initial metadata, names in lower case
 };
 
 /// Who gave the stream up.
@@ -58,7 +63,7 @@ class ServerStream {
  public:
   virtual ~ServerStream() = default;
 
-  /// A whole message came.
+  /// A whole message came, owned or borrowed for the time of the call.
   virtual void receive(Message message) = 0;
   /// The peer will send no more. The stream answers with Sink::finish, now or later.
   virtual void half_closed() = 0;
@@ -71,7 +76,7 @@ class StreamFactory {
  public:
   virtual ~StreamFactory() = default;
   /// `sink` outlives the stream.
-  virtual std::unique_ptr<ServerStream> open(Sink& sink, StreamFacts facts) = 0;
+  virtual std::unique_ptr<ServerStream> open(Sink& sink, const StreamFacts& facts) = 0;
 };
 
 }  // namespace extprocd::engine

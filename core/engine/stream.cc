@@ -84,6 +84,7 @@ Stream::~Stream() {
 void Stream::receive(Message message) {
   if (state_ != State::kOpen) return;
   metrics_.received_bytes.add(message.bytes().size());
+  if (message.is_borrowed()) message = Message::copy(message.bytes());
   process(std::move(message));
 }
 

@@ -29,8 +29,7 @@ std::string encoded(bool serving) {
 /// Sends the state at once and at every change, until the client leaves or the server goes away.
 class WatchStream final : public engine::ServerStream {
  public:
-  WatchStream(HealthState& state, engine::Sink& sink, std::shared_ptr<engine::Executor> executor)
-      : state_(state), sink_(sink), executor_(std::move(executor)) {}
+  WatchStream(HealthState& state, engine::Sink& sink) : state_(state), sink_(sink) {}
   ~WatchStream() override { stop(); }
 
   void receive(engine::Message message) override {
@@ -41,7 +40,7 @@ class WatchStream final : public engine::ServerStream {
       sink_.finish(absl::InvalidArgumentError("not a HealthCheckRequest"));
       return;
     }
-    const auto watch = state_.watch(executor_, [this](HealthState::Event event) { changed(event); });
+    const auto watch = state_.watch(sink_.executor(), [this](HealthState::Event event) { changed(event); });
     watching_ = true;
     id_ = watch.id;
     sink_.send(encoded(watch.serving));
@@ -71,7 +70,6 @@ class WatchStream final : public engine::ServerStream {
 
   HealthState& state_;
   engine::Sink& sink_;
-  std::shared_ptr<engine::Executor> executor_;
   bool watching_ = false;
   bool over_ = false;
   uint64_t id_ = 0;
@@ -80,8 +78,8 @@ class WatchStream final : public engine::ServerStream {
 class WatchFactory final : public engine::StreamFactory {
  public:
   explicit WatchFactory(HealthState& state) : state_(state) {}
-  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, engine::StreamFacts facts) override {
-    return std::make_unique<WatchStream>(state_, sink, std::move(facts.executor));
+  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, const engine::StreamFacts&) override {
+    return std::make_unique<WatchStream>(state_, sink);
   }
 
  private:

@@ -129,7 +129,7 @@ class ReflectionStream final : public engine::ServerStream {
 template <typename Request, typename Response>
 class ReflectionFactory final : public engine::StreamFactory {
  public:
-  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, engine::StreamFacts) override {
+  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, const engine::StreamFacts&) override {
     return std::make_unique<ReflectionStream<Request, Response>>(sink);
   }
 };

@@ -46,7 +46,7 @@ template <typename Request>
 class UnaryFactory final : public engine::StreamFactory {
  public:
   explicit UnaryFactory(typename UnaryStream<Request>::Answer answer) : answer_(std::move(answer)) {}
-  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, engine::StreamFacts) override {
+  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, const engine::StreamFacts&) override {
     return std::make_unique<UnaryStream<Request>>(answer_, sink);
   }
 

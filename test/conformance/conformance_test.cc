@@ -42,7 +42,7 @@ class Peer {
 class InProcessPeer final : public Peer, private engine::Sink {
  public:
   explicit InProcessPeer(engine::ProcessService& service)
-      : stream_(service.open(*this, {.peer = "in process", .metadata = {}, .executor = nullptr})) {}
+      : stream_(service.open(*this, {.peer = "in process"})) {}
 
   void send(const std::string& message) override { stream_->receive(engine::Message::copy(message)); }
   std::optional<std::string> read() override {

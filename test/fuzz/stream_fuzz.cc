@@ -112,12 +112,11 @@ class Surroundings {
   std::array<std::shared_ptr<const engine::Generation>, 9> generations_;
 };
 
-engine::StreamFacts facts(uint8_t metadata) {
-  engine::StreamFacts facts;
-  facts.peer = "ipv4:127.0.0.1:1";
-  if ((metadata & 1) != 0) facts.metadata.emplace_back("x-extproc-chain", "other");
-  if ((metadata & 6) == 6) facts.metadata.emplace_back("x-extproc-chain", "nowhere");
-  return facts;
+std::vector<engine::MetadataEntry> metadata(uint8_t choice) {
+  std::vector<engine::MetadataEntry> entries;
+  if ((choice & 1) != 0) entries.emplace_back("x-extproc-chain", "other");
+  if ((choice & 6) == 6) entries.emplace_back("x-extproc-chain", "nowhere");
+  return entries;
 }
 
 /// Whether a stream whose first message this is gets no replies.
@@ -173,7 +172,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const auto generation = surroundings.generation(head.policies);
   {
     fuzz::JudgingSink sink;
-    engine::Stream stream(generation, sink, fuzz::facts(head.metadata), 1);
+    const auto metadata = fuzz::metadata(head.metadata);
+    engine::Stream stream(generation, sink, {.peer = "ipv4:127.0.0.1:1", .metadata = metadata}, 1);
     fuzz::converse(stream, sink, input);
   }
   static fuzz::Input nothing({});

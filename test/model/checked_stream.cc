@@ -25,9 +25,8 @@ CheckedStream::CheckedStream(PlannedChain& chain, const std::vector<PluginPlan>&
       id_(id),
       flow_control_(flow_control),
       coverage_(coverage),
-      stream_(std::make_unique<engine::Stream>(
-          chain.generation(), sink_,
-          engine::StreamFacts{.peer = "model", .metadata = {}, .executor = nullptr}, id)),
+      stream_(std::make_unique<engine::Stream>(chain.generation(), sink_,
+                                               engine::StreamFacts{.peer = "model"}, id)),
       reference_(plans) {}
 
 void CheckedStream::receive(const std::string& bytes) {

@@ -83,7 +83,7 @@ TEST(Threads, streams_of_many_threads_share_one_generation_while_metrics_are_scr
     workers.emplace_back([&, t] {
       for (int i = 0; i < kStreamsPerThread; ++i) {
         CountingSink sink;
-        auto stream = service.open(sink, {.peer = "test", .metadata = {}, .executor = nullptr});
+        auto stream = service.open(sink, {.peer = "test"});
         stream->receive(engine::Message::copy(request));
         stream->receive(engine::Message::copy(response));
         if ((i + t) % 2 == 0) {

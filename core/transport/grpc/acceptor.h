@@ -13,8 +13,8 @@
 #include "absl/status/statusor.h"
 #include <sys/types.h>
 
-#include "core/transport/grpc/listen.h"
 #include "core/transport/grpc/traffic.h"
+#include "core/transport/listen.h"
 
 namespace extprocd::transport {
 

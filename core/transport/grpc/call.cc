@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <grpc/grpc.h>
 #include <grpcpp/alarm.h>
@@ -45,7 +46,7 @@ std::string decoded(const std::string& peer) {
   return text;
 }
 
-std::string copy(const grpc::string_ref& text) { return {text.data(), text.size()}; }
+std::string_view view(const grpc::string_ref& text) { return {text.data(), text.size()}; }
 
 }  // namespace
 
@@ -141,7 +142,7 @@ void Call::on_started(bool ok) {
            "server.limits.max_streams is " + std::to_string(context_.max_streams));
     return;
   }
-  open_stream(*factory, std::move(peer));
+  open_stream(*factory, peer);
 }
 
 void Call::count_event() {
@@ -154,16 +155,18 @@ void Call::refuse(grpc::StatusCode code, const std::string& text) {
   finish_now();
 }
 
-void Call::open_stream(engine::StreamFactory& factory, std::string peer) {
-  executor_ = std::make_shared<CallExecutor>(queue_);
-  engine::StreamFacts facts;
-  facts.peer = std::move(peer);
-  for (const auto& [name, value] : server_context_.client_metadata()) {
-    facts.metadata.emplace_back(copy(name), copy(value));
-  }
-  facts.executor = executor_;
-  stream_ = factory.open(*this, std::move(facts));
+void Call::open_stream(engine::StreamFactory& factory, const std::string& peer) {
+  const auto& received = server_context_.client_metadata();
+  std::vector<engine::MetadataEntry> metadata;
+  metadata.reserve(received.size());
+  for (const auto& [name, value] : received) metadata.emplace_back(view(name), view(value));
+  stream_ = factory.open(*this, {.peer = peer, .metadata = metadata});
   read();
+}
+
+std::shared_ptr<engine::Executor> Call::executor() {
+  if (!executor_) executor_ = std::make_shared<CallExecutor>(queue_);
+  return executor_;
 }
 
 void Call::read() {
@@ -229,7 +232,7 @@ void Call::on_written(bool ok) {
 void Call::finish(const absl::Status& status) {
   if (over_) return;
   over_ = true;
-  executor_->close();
+  if (executor_) executor_->close();
   final_status_ = std::make_unique<grpc::Status>(to_grpc(status));
   if (!writing_) finish_now();
 }
@@ -246,7 +249,7 @@ void Call::on_finished(bool) { step_over(); }
 void Call::on_done(bool) {
   if (!over_) {
     over_ = true;
-    executor_->close();
+    if (executor_) executor_->close();
     const bool by_us = context_.past_deadline.load();
     if (by_us) context_.cancelled.fetch_add(1);
     stream_->cancelled(by_us ? engine::Cancel::kShutdown : engine::Cancel::kPeer);

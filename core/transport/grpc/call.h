@@ -76,6 +76,7 @@ class Call final : public engine::Sink {
 
   void send(std::string_view message) override;
   void finish(const absl::Status& status) override;
+  std::shared_ptr<engine::Executor> executor() override;
 
  private:
   /// Unsent bytes at which the stream stops reading, so that a peer that does not read is held back by
@@ -103,7 +104,7 @@ class Call final : public engine::Sink {
   void on_done(bool ok);
 
   void refuse(grpc::StatusCode code, const std::string& text);
-  void open_stream(engine::StreamFactory& factory, std::string peer);
+  void open_stream(engine::StreamFactory& factory, const std::string& peer);
   void count_event();
   void read();
   void write();

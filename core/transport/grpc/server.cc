@@ -14,7 +14,7 @@
 #include "core/telemetry/log.h"
 #include "core/transport/grpc/acceptor.h"
 #include "core/transport/grpc/call.h"
-#include "core/transport/grpc/listen.h"
+#include "core/transport/listen.h"
 
 namespace extprocd::transport {
 namespace {
@@ -152,7 +152,7 @@ GrpcServer::~GrpcServer() {
 
 const std::vector<std::string>& GrpcServer::addresses() const { return state_->addresses; }
 
-GrpcServer::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
+Server::Drained GrpcServer::drain(std::chrono::duration<double> deadline) {
   state_->drained = true;
   if (state_->acceptor) state_->acceptor->stop();
   state_->context.stopping = true;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 
 #include "core/telemetry/metrics.h"
+#include "core/transport/server.h"
 #include "core/transport/services.h"
 
 namespace extprocd::transport {
@@ -32,29 +33,16 @@ struct GrpcOptions {
 /// grpc++ 1.51 does not tell the application of messages over the limit (the peer gets RESOURCE_EXHAUSTED; to
 /// the stream it looks like the peer's half-close) nor of streams that it refuses over
 /// max_streams_per_connection.
-class GrpcServer {
+class GrpcServer final : public Server {
  public:
   /// Starts to serve. `services` has Process and outlives the server. Errors name the address and the cause.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> start(const GrpcOptions& options,
                                                            const Services& services);
 
-  GrpcServer(const GrpcServer&) = delete;
-  GrpcServer& operator=(const GrpcServer&) = delete;
-  /// Drains without waiting, if drain() was not called.
-  ~GrpcServer();
+  ~GrpcServer() override;
 
-  /// Where it listens, with the ports that the system chose.
-  [[nodiscard]] const std::vector<std::string>& addresses() const;
-
-  struct Drained {
-    std::size_t finished = 0;   ///< streams that were open and ended by themselves
-    std::size_t cancelled = 0;  ///< streams that were still open at the deadline
-  };
-  /// Tells connections to go away (GOAWAY), takes no new streams, lets open ones finish until the deadline,
-  /// then cancels them, and stops. Long-lived streams (health watches) are ended at once; connections that
-  /// stay though they have no stream any more are closed after a second. Blocks. Once, not from one of its
-  /// own threads.
-  Drained drain(std::chrono::duration<double> deadline);
+  [[nodiscard]] const std::vector<std::string>& addresses() const override;
+  Drained drain(std::chrono::duration<double> deadline) override;
 
  private:
   struct State;

@@ -67,8 +67,10 @@ class Events {
 /// Answers each body message by what its text says; echoes any other.
 class ScriptStream final : public engine::ServerStream {
  public:
-  ScriptStream(engine::Sink& sink, engine::StreamFacts facts, Events& events)
-      : sink_(sink), facts_(std::move(facts)), events_(events) {}
+  ScriptStream(engine::Sink& sink, const engine::StreamFacts& facts, Events& events)
+      : sink_(sink), peer_(facts.peer), executor_(sink.executor()), events_(events) {
+    for (const auto& [name, value] : facts.metadata) metadata_.emplace_back(name, value);
+  }
   ~ScriptStream() override { events_.add("destroyed"); }
 
   void receive(engine::Message message) override {
@@ -81,17 +83,17 @@ class ScriptStream final : public engine::ServerStream {
     } else if (text == "flood") {
       for (int i = 0; i < 64; ++i) reply(std::string(1 << 20, 'x'));
     } else if (text == "post") {
-      events_.keep(facts_.executor);
+      events_.keep(executor_);
       for (int i = 0; i < 10; ++i) {
-        std::thread([this, i] { facts_.executor->post([this, i] { reply(std::to_string(i)); }); }).join();
+        std::thread([this, i] { executor_->post([this, i] { reply(std::to_string(i)); }); }).join();
       }
     } else if (text == "hold") {
       hold_ = true;
       reply(text);
     } else if (text == "peer") {
-      reply(facts_.peer);
+      reply(peer_);
     } else if (text == "metadata") {
-      for (const auto& [name, value] : facts_.metadata) {
+      for (const auto& [name, value] : metadata_) {
         if (name == "x-chain") reply(value);
       }
     } else {
@@ -114,7 +116,9 @@ class ScriptStream final : public engine::ServerStream {
   }
 
   engine::Sink& sink_;
-  engine::StreamFacts facts_;
+  std::string peer_;
+  std::vector<std::pair<std::string, std::string>> metadata_;
+  std::shared_ptr<engine::Executor> executor_;
   Events& events_;
   bool hold_ = false;  // do not finish at the peer's half-close
 };
@@ -122,8 +126,8 @@ class ScriptStream final : public engine::ServerStream {
 class ScriptFactory final : public engine::StreamFactory {
  public:
   explicit ScriptFactory(Events& events) : events_(events) {}
-  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, engine::StreamFacts facts) override {
-    return std::make_unique<ScriptStream>(sink, std::move(facts), events_);
+  std::unique_ptr<engine::ServerStream> open(engine::Sink& sink, const engine::StreamFacts& facts) override {
+    return std::make_unique<ScriptStream>(sink, facts, events_);
   }
 
  private:

@@ -1,4 +1,4 @@
-#include "core/transport/grpc/listen.h"
+#include "core/transport/listen.h"
 
 #include <cerrno>
 #include <cstring>
