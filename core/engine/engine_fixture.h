@@ -37,10 +37,10 @@ struct ScriptedPlugin {
 /// Keeps what a stream sends.
 class RecordingSink final : public Sink {
  public:
-  void send(std::string_view message) override {
+  void send(const wire::Pieces& message) override {
     EXPECT_FALSE(status) << "a message after finish";
     ProcessingResponse reply;
-    EXPECT_TRUE(reply.ParseFromArray(message.data(), static_cast<int>(message.size())));
+    EXPECT_TRUE(reply.ParseFromString(message.joined()));
     replies.push_back(std::move(reply));
   }
   void finish(const absl::Status& end) override {

@@ -32,7 +32,7 @@ void Outbound::begin(const wire::RequestView& first) {
   writer_.set_grpc_data_plane(grpc_data_plane_);
 }
 
-void Outbound::send(std::string_view encoded) {
+void Outbound::send(const wire::Pieces& encoded) {
   if (observing_) return;
   metrics_.sent_bytes.add(encoded.size());
   sink_.send(encoded);

@@ -70,7 +70,7 @@ class Outbound {
     [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
   };
 
-  void send(std::string_view encoded);
+  void send(const wire::Pieces& encoded);
   [[nodiscard]] bool streamed_body(wire::Direction direction, const wire::StreamedBody& body,
                                    const wire::Extras& extras, std::size_t max_held);
   void hold(wire::Direction direction, Held entry);

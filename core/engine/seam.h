@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 
 #include "core/engine/message.h"
+#include "core/wire/pieces.h"
 
 namespace extprocd::engine {
 
@@ -26,8 +27,8 @@ class Executor {
 /// of the ServerStream's functions at that moment.
 class Sink {
  public:
-  /// Sends one gRPC message. The bytes are copied before the call returns.
-  virtual void send(std::string_view message) = 0;
+  /// Sends one gRPC message. Its pieces are copied, one behind the other, before the call returns.
+  virtual void send(const wire::Pieces& message) = 0;
 
   /// Ends the stream with a status, after everything sent so far. Called at most once; no send() follows. The
   /// stream stays alive until the function that called this has returned, and gets no further calls after

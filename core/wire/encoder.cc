@@ -51,4 +51,18 @@ void Encoder::put_bytes(uint32_t field, std::string_view value) {
   put_tag(field, kLengthDelimited);
 }
 
+void Encoder::put_borrowed(uint32_t field, std::string_view value) {
+  borrowed_ = value;
+  behind_borrowed_ = buffer_.size() - begin_;
+  put_bare_varint(value.size());
+  put_tag(field, kLengthDelimited);
+}
+
+Pieces Encoder::pieces() const {
+  if (borrowed_.empty()) return view();
+  const std::string_view own = view();
+  const std::size_t before = own.size() - behind_borrowed_;
+  return {own.substr(0, before), borrowed_, own.substr(before)};
+}
+
 }  // namespace extprocd::wire

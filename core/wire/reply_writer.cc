@@ -83,8 +83,7 @@ std::string_view ReplyWriter::body(Direction direction, const Extras& extras) {
   return out_.view();
 }
 
-std::string_view ReplyWriter::streamed_body(Direction direction, const StreamedBody& body,
-                                            const Extras& extras) {
+Pieces ReplyWriter::streamed_body(Direction direction, const StreamedBody& body, const Extras& extras) {
   out_.clear();
   put_extras_behind(extras);
   out_.put_message(body_field(direction), [&] {
@@ -95,12 +94,12 @@ std::string_view ReplyWriter::streamed_body(Direction direction, const StreamedB
           out_.put_flag(4, body.grpc_message_compressed);
           out_.put_flag(3, body.end_of_stream_without_message);
           out_.put_flag(2, body.end_of_stream);
-          if (!body.bytes.empty()) out_.put_bytes(1, body.bytes);
+          if (!body.bytes.empty()) out_.put_borrowed(1, body.bytes);
         });
       });
     });
   });
-  return out_.view();
+  return out_.pieces();
 }
 
 std::string_view ReplyWriter::trailers(Direction direction, const http::HeaderMutation* mutation,

@@ -7,6 +7,7 @@
 #include "core/http/header_mutation.h"
 #include "core/wire/direction.h"
 #include "core/wire/encoder.h"
+#include "core/wire/pieces.h"
 
 namespace extprocd::wire {
 
@@ -68,9 +69,9 @@ class ReplyWriter {
                                          const Extras& extras = {});
   /// The empty answer to a body message: it passes unchanged. Not for FULL_DUPLEX_STREAMED and GRPC.
   [[nodiscard]] std::string_view body(Direction direction, const Extras& extras = {});
-  /// One piece of the new body; only for FULL_DUPLEX_STREAMED and GRPC.
-  [[nodiscard]] std::string_view streamed_body(Direction direction, const StreamedBody& body,
-                                               const Extras& extras = {});
+  /// One piece of the new body, which is not copied; only for FULL_DUPLEX_STREAMED and GRPC.
+  [[nodiscard]] Pieces streamed_body(Direction direction, const StreamedBody& body,
+                                     const Extras& extras = {});
   /// `mutation`: null or empty for unchanged.
   [[nodiscard]] std::string_view trailers(Direction direction, const http::HeaderMutation* mutation,
                                           const Extras& extras = {});

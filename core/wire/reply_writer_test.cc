@@ -17,7 +17,8 @@ namespace {
 using envoy::service::ext_proc::v3::ProcessingResponse;
 
 /// Are these the bytes that protobuf would write for the message of that text?
-testing::AssertionResult is(std::string_view bytes, const std::string& text) {
+testing::AssertionResult is(const Pieces& pieces, const std::string& text) {
+  const std::string bytes = pieces.joined();
   const google::protobuf::LogSilencer silencer;  // `append` is deprecated, and all that Envoy looks at
   ProcessingResponse expected;
   if (!google::protobuf::TextFormat::ParseFromString(text, &expected)) {
@@ -193,6 +194,19 @@ TEST(ReplyWriter, EveryLengthOfBodyIsWrittenRight) {
     ReplyWriter fresh;
     EXPECT_TRUE(is(fresh.streamed_body(Direction::kRequest, body), expected)) << size;
   }
+}
+
+TEST(ReplyWriter, AStreamedBodyIsBorrowedAndNotCopied) {
+  ReplyWriter writer;
+  const std::string bytes(100, 'x');
+  const Extras extras = {.window_update = ServerWindowUpdate{.downstream_to_sidestream = 7}};
+  const Pieces reply =
+      writer.streamed_body(Direction::kRequest, {.bytes = bytes, .end_of_stream = true}, extras);
+  EXPECT_EQ(reply.list()[1].data(), bytes.data());
+  EXPECT_EQ(reply.list()[1].size(), bytes.size());
+  EXPECT_EQ(reply.size(), reply.joined().size());
+  // The next reply knows nothing of it.
+  EXPECT_TRUE(is(writer.body(Direction::kRequest), "request_body {}"));
 }
 
 TEST(ReplyWriter, TrailersAnswerCarriesTheMutation) {

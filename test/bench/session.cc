@@ -32,10 +32,10 @@ std::size_t length_in(std::string_view prefix) {
 
 }  // namespace
 
-void append_framed(std::string& to, std::string_view message) {
+void append_framed(std::string& to, const wire::Pieces& message) {
   to.push_back('\0');
   for (int shift = 24; shift >= 0; shift -= 8) to.push_back(static_cast<char>(message.size() >> shift));
-  to.append(message);
+  for (const std::string_view piece : message.list()) to.append(piece);
 }
 
 nghttp2_nv http2_header(std::string_view name, std::string_view value) {
@@ -51,7 +51,7 @@ void Stream::send(std::string_view frames) {
   resume();
 }
 
-void Stream::send_message(std::string_view message) {
+void Stream::send_message(const wire::Pieces& message) {
   append_framed(outgoing_, message);
   resume();
 }

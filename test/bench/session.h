@@ -11,6 +11,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "core/wire/pieces.h"
 #include "test/bench/poller.h"
 #include "test/bench/socket.h"
 
@@ -19,7 +20,7 @@ namespace extprocd::bench {
 class Session;
 
 /// Appends a message with the prefix that gRPC puts before it.
-void append_framed(std::string& to, std::string_view message);
+void append_framed(std::string& to, const wire::Pieces& message);
 
 /// A header for Session::open(), which borrows both views.
 nghttp2_nv http2_header(std::string_view name, std::string_view value);
@@ -35,7 +36,7 @@ class Stream {
   /// Messages that append_framed() wrote. They go out with the session's next flush.
   void send(std::string_view frames);
   /// One message without its prefix yet.
-  void send_message(std::string_view message);
+  void send_message(const wire::Pieces& message);
   /// The client's half-close: an empty DATA frame with END_STREAM.
   void half_close();
   /// The client's half-close with an RST_STREAM right behind it, as Envoy ends its streams.

@@ -18,9 +18,9 @@ using envoy::service::ext_proc::v3::ProcessingResponse;
 
 class KeepingSink final : public engine::Sink {
  public:
-  void send(std::string_view message) override {
+  void send(const wire::Pieces& message) override {
     ASSERT_FALSE(status) << "a message after the end";
-    ASSERT_TRUE(replies.emplace_back().ParseFromArray(message.data(), static_cast<int>(message.size())));
+    ASSERT_TRUE(replies.emplace_back().ParseFromString(message.joined()));
   }
   void finish(const absl::Status& end) override {
     ASSERT_FALSE(status) << "two ends";

@@ -59,7 +59,7 @@ class InProcessPeer final : public Peer, private engine::Sink {
   [[nodiscard]] bool sees_all_at_once() const override { return true; }
 
  private:
-  void send(std::string_view message) override { replies_.emplace_back(message); }
+  void send(const wire::Pieces& message) override { replies_.push_back(message.joined()); }
   void finish(const absl::Status& status) override {
     end_ = End{status.code(), std::string(status.message())};
   }

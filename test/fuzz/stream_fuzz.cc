@@ -36,11 +36,11 @@ void require(bool holds, const char* what) {
 /// Judges what a stream sends.
 class JudgingSink final : public engine::Sink {
  public:
-  void send(std::string_view message) override {
+  void send(const wire::Pieces& message) override {
     require(!observing, "nothing is sent in observability mode");
     require(!finished, "nothing is sent after the end");
     ProcessingResponse reply;
-    require(reply.ParseFromArray(message.data(), static_cast<int>(message.size())), "a reply can be parsed");
+    require(reply.ParseFromString(message.joined()), "a reply can be parsed");
     require(!immediate, "nothing is sent after an immediate response");
     const bool bare_window = reply.response_case() == ProcessingResponse::RESPONSE_NOT_SET;
     require(!bare_window || reply.has_server_window_update(), "an empty reply is a window update");

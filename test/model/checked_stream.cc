@@ -6,11 +6,10 @@ namespace extprocd::model {
 
 using Answer = CheckedStream::ProcessingResponse;
 
-void CheckedStream::Sink::send(std::string_view message) {
+void CheckedStream::Sink::send(const wire::Pieces& message) {
   if (status) wrong = "a message after finish";
   Answer reply;
-  if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size())))
-    wrong = "a reply that cannot be read";
+  if (!reply.ParseFromString(message.joined())) wrong = "a reply that cannot be read";
   replies.push_back(std::move(reply));
 }
 

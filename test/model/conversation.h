@@ -47,7 +47,7 @@ class CheckedStream {
  private:
   class Sink final : public engine::Sink {
    public:
-    void send(std::string_view message) override;
+    void send(const wire::Pieces& message) override;
     void finish(const absl::Status& end) override;
     std::deque<ProcessingResponse> replies;
     std::optional<absl::Status> status;

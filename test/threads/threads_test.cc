@@ -32,7 +32,7 @@ constexpr int kStreamsPerThread = 1000;
 /// Counts what a stream sends; one thread.
 class CountingSink final : public engine::Sink {
  public:
-  void send(std::string_view) override { ++replies; }
+  void send(const wire::Pieces&) override { ++replies; }
   void finish(const absl::Status& status) override { ok = status.ok(); }
   int replies = 0;
   bool ok = false;

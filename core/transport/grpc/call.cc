@@ -1,5 +1,6 @@
 #include "core/transport/grpc/call.h"
 
+#include <array>
 #include <charconv>
 #include <string>
 #include <string_view>
@@ -22,6 +23,13 @@ engine::Message to_message(const grpc::ByteBuffer& buffer, bool& ok) {
   if (!ok) return {};
   const std::string_view bytes(reinterpret_cast<const char*>(slice->begin()), slice->size());
   return {bytes, slice.release(), [](void* owner) { delete static_cast<grpc::Slice*>(owner); }};
+}
+
+grpc::ByteBuffer to_buffer(const wire::Pieces& message) {
+  const auto& [head, body, tail] = message.list();
+  const std::array slices = {grpc::Slice(head.data(), head.size()), grpc::Slice(body.data(), body.size()),
+                             grpc::Slice(tail.data(), tail.size())};
+  return {slices.data(), body.empty() ? 1 : slices.size()};
 }
 
 grpc::Status to_grpc(const absl::Status& status) {
@@ -196,10 +204,9 @@ void Call::on_read(bool ok) {
   step_over();
 }
 
-void Call::send(std::string_view message) {
+void Call::send(const wire::Pieces& message) {
   if (over_ || broken_) return;
-  const grpc::Slice slice(message.data(), message.size());
-  outgoing_.emplace_back(&slice, 1);
+  outgoing_.push_back(to_buffer(message));
   unsent_ += message.size() + kUnsentOverhead;
   if (!writing_) write();
 }

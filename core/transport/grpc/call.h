@@ -74,7 +74,7 @@ class Call final : public engine::Sink {
   /// Asks grpc++ for the next stream of a kind; the object then lives by itself.
   static void await(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind);
 
-  void send(std::string_view message) override;
+  void send(const wire::Pieces& message) override;
   void finish(const absl::Status& status) override;
   std::shared_ptr<engine::Executor> executor() override;
 
