@@ -15,6 +15,7 @@
 #include "core/config/chain_reader.h"
 #include "core/config/match_reader.h"
 #include "core/config/table_reader.h"
+#include "core/config/tls_reader.h"
 #include "core/config/toml_value.h"
 
 namespace extprocd::config {
@@ -22,8 +23,12 @@ namespace {
 
 constexpr uint64_t kMaxMessageSize = (2ULL << 30) - 1;  // what protobuf and gRPC can hold
 constexpr uint64_t kMaxFileSize = 1 << 20;
-constexpr double kLongestDrain = 86400;
+constexpr uint64_t kMaxHeaderListSize = 16 << 20;
+constexpr uint32_t kMaxFrames = 10000000;  // a second
+constexpr double kDay = 86400;
+constexpr double kLongestAge = 365 * kDay;
 constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info", "warn", "error", "off"};
+constexpr std::array<std::string_view, 2> kTransports = {"grpc", "native"};
 constexpr std::array<std::string_view, 3> kFormats = {"auto", "text", "json"};
 
 bool is_sha256(std::string_view text) {
@@ -81,6 +86,9 @@ class ConfigReader {
     if (server.listen.empty()) table.error("listen", "must have at least one address");
     for (const std::string& text : server.listen) address(table, "listen", text);
     table.get("threads", server.threads, 0, 1024);
+    std::string transport(to_string(server.transport));
+    table.get("transport", transport, kTransports);
+    server.transport = transport == kTransports[1] ? Transport::kNative : Transport::kGrpc;
     with_table(table, "limits", "server.limits", [&](TableReader& limits) {
       limits.get_size("max_message_size", server.limits.max_message_size, 1024, kMaxMessageSize);
       limits.get("max_headers", server.limits.max_headers, 1, 1000000);
@@ -88,11 +96,26 @@ class ConfigReader {
       limits.get("max_connections", server.limits.max_connections, 1, 1000000);
       limits.get("max_streams", server.limits.max_streams, 1, 2147483647);
       limits.get_size("max_held_bytes", server.limits.max_held_bytes, 65536, kMaxMessageSize);
+      limits.get_size("max_header_list_size", server.limits.max_header_list_size, 4096, kMaxHeaderListSize);
+      limits.get_duration("handshake_timeout", server.limits.handshake_timeout, 0.1, 3600);
+      limits.get_duration_or_off("idle_timeout", server.limits.idle_timeout, 1, kLongestAge);
+      limits.get("max_resets_per_second", server.limits.max_resets_per_second, 1, kMaxFrames);
+      limits.get("max_control_frames_per_second", server.limits.max_control_frames_per_second, 1, kMaxFrames);
+    });
+    with_table(table, "keepalive", "server.keepalive", [&](TableReader& keepalive) {
+      keepalive.get_duration_or_off("interval", server.keepalive.interval, 1, kLongestAge);
+      keepalive.get_duration("timeout", server.keepalive.timeout, 0.1, 3600);
+      keepalive.get_duration_or_off("max_connection_age", server.keepalive.max_connection_age, 1,
+                                    kLongestAge);
+      keepalive.get_duration_or_off("max_connection_age_grace", server.keepalive.max_connection_age_grace,
+                                    0.1, kLongestAge);
     });
     with_table(table, "drain", "server.drain", [&](TableReader& drain) {
-      drain.get_duration("grace", server.drain.grace, kLongestDrain);
-      drain.get_duration("deadline", server.drain.deadline, kLongestDrain);
+      drain.get_duration("grace", server.drain.grace, 0, kDay);
+      drain.get_duration("deadline", server.drain.deadline, 0, kDay);
     });
+    with_table(table, "tls", "server.tls",
+               [&](TableReader& tls) { read_tls(tls, file_, server.tls.emplace()); });
   }
 
   void admin(TableReader& table, Admin& admin) {
@@ -178,6 +201,10 @@ std::string_view to_string(FailurePolicy policy) {
       break;
   }
   return "fail";
+}
+
+std::string_view to_string(Transport transport) {
+  return kTransports.at(static_cast<std::size_t>(transport));
 }
 
 std::string Diagnostic::to_string() const {

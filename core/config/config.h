@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config/match.h"
+#include "core/config/tls.h"
 #include "core/config/value.h"
 #include "core/http/mutation_rules.h"
 
@@ -22,7 +23,16 @@ enum class FailurePolicy : uint8_t {
 /// "fail", "deny" or "skip".
 std::string_view to_string(FailurePolicy policy);
 
-/// [server.limits]
+/// Which code speaks gRPC.
+enum class Transport : uint8_t {
+  kGrpc,    ///< grpc++
+  kNative,  ///< nghttp2 on Boost.Asio
+};
+
+/// "grpc" or "native".
+std::string_view to_string(Transport transport);
+
+/// [server.limits]. Durations in seconds; fractions are allowed.
 struct Limits {
   uint64_t max_message_size = 64ull << 20;      ///< bytes of one gRPC message from the data plane
   uint32_t max_headers = 1000;                  ///< entries of one header map from the data plane
@@ -30,6 +40,20 @@ struct Limits {
   uint32_t max_connections = 10000;             ///< over it, a connection is closed at once
   uint32_t max_streams = 100000;                ///< over it, a stream ends with RESOURCE_EXHAUSTED
   uint64_t max_held_bytes = 4ull << 20;  ///< of one stream, waiting for the data plane's flow control window
+  uint64_t max_header_list_size = 64ull << 10;  ///< bytes; HTTP/2 SETTINGS_MAX_HEADER_LIST_SIZE, per stream
+  double handshake_timeout = 10;                ///< for TLS, and for HTTP/2's preface and SETTINGS
+  double idle_timeout = 0;                ///< GOAWAY to a connection without a stream for so long; 0 = never
+  uint32_t max_resets_per_second = 1000;  ///< of a connection's streams that had no whole answer yet
+  uint32_t max_control_frames_per_second =
+      1000;  ///< of each kind, of a connection: PING, SETTINGS, empty frames
+};
+
+/// [server.keepalive]. Seconds; fractions are allowed.
+struct Keepalive {
+  double interval = 7200;         ///< of a connection's silence, after which it is sent a PING; 0 = never
+  double timeout = 20;            ///< for the answer; without one the connection is closed
+  double max_connection_age = 0;  ///< GOAWAY after it, 10 % sooner or later; 0 = never
+  double max_connection_age_grace = 0;  ///< after that GOAWAY, until streams are cancelled; 0 = never
 };
 
 /// [server.drain]: what SIGTERM does. Seconds; fractions are allowed.
@@ -42,8 +66,11 @@ struct Drain {
 struct Server {
   std::vector<std::string> listen = {"127.0.0.1:18080"};  ///< host:port, [::]:port, unix:/path
   uint32_t threads = 0;                                   ///< 0 = one a core
+  Transport transport = Transport::kGrpc;
   Limits limits;
+  Keepalive keepalive;
   Drain drain;
+  std::optional<Tls> tls;  ///< none: plain text. Never for Unix sockets
 };
 
 /// [admin]

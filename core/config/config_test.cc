@@ -25,6 +25,7 @@ TEST(ConfigTest, a_whole_file_is_read) {
 [server]
 listen = ["127.0.0.1:1", "unix:/tmp/x"]
 threads = 2
+transport = "native"
 [server.limits]
 max_message_size = "1MiB"
 max_headers = 10
@@ -32,9 +33,24 @@ max_streams_per_connection = 7
 max_connections = 8
 max_streams = 9
 max_held_bytes = "100KiB"
+max_header_list_size = "8KiB"
+handshake_timeout = "3s"
+idle_timeout = "1h"
+max_resets_per_second = 11
+max_control_frames_per_second = 12
+[server.keepalive]
+interval = "1m"
+timeout = "2s"
+max_connection_age = "30m"
+max_connection_age_grace = "500ms"
 [server.drain]
 grace = "500ms"
 deadline = 5
+[server.tls]
+certificate = "/t/server.pem"
+key = "/t/server.key"
+client_ca = "/t/ca.pem"
+min_version = "1.3"
 [admin]
 listen = "off"
 [log]
@@ -75,6 +91,21 @@ module = "two.so"
   EXPECT_EQ(config.server.limits.max_connections, 8U);
   EXPECT_EQ(config.server.limits.max_streams, 9U);
   EXPECT_EQ(config.server.limits.max_held_bytes, 102400U);
+  EXPECT_EQ(config.server.transport, Transport::kNative);
+  EXPECT_EQ(config.server.limits.max_header_list_size, 8192U);
+  EXPECT_EQ(config.server.limits.handshake_timeout, 3);
+  EXPECT_EQ(config.server.limits.idle_timeout, 3600);
+  EXPECT_EQ(config.server.limits.max_resets_per_second, 11U);
+  EXPECT_EQ(config.server.limits.max_control_frames_per_second, 12U);
+  EXPECT_EQ(config.server.keepalive.interval, 60);
+  EXPECT_EQ(config.server.keepalive.timeout, 2);
+  EXPECT_EQ(config.server.keepalive.max_connection_age, 1800);
+  EXPECT_EQ(config.server.keepalive.max_connection_age_grace, 0.5);
+  ASSERT_TRUE(config.server.tls);
+  EXPECT_EQ(config.server.tls->certificate, "/t/server.pem");
+  EXPECT_EQ(config.server.tls->key, "/t/server.key");
+  EXPECT_EQ(config.server.tls->client_ca, "/t/ca.pem");
+  EXPECT_EQ(config.server.tls->min_version, TlsVersion::k13);
   EXPECT_EQ(config.server.drain.grace, 0.5);
   EXPECT_EQ(config.server.drain.deadline, 5);
   EXPECT_EQ(config.admin.listen, "off");
@@ -129,6 +160,19 @@ TEST(ConfigTest, the_reference_file_is_valid_and_states_the_defaults) {
   EXPECT_EQ(file.config.server.limits.max_connections, fresh.server.limits.max_connections);
   EXPECT_EQ(file.config.server.limits.max_streams, fresh.server.limits.max_streams);
   EXPECT_EQ(file.config.server.limits.max_held_bytes, fresh.server.limits.max_held_bytes);
+  EXPECT_EQ(file.config.server.transport, fresh.server.transport);
+  EXPECT_EQ(file.config.server.limits.max_header_list_size, fresh.server.limits.max_header_list_size);
+  EXPECT_EQ(file.config.server.limits.handshake_timeout, fresh.server.limits.handshake_timeout);
+  EXPECT_EQ(file.config.server.limits.idle_timeout, fresh.server.limits.idle_timeout);
+  EXPECT_EQ(file.config.server.limits.max_resets_per_second, fresh.server.limits.max_resets_per_second);
+  EXPECT_EQ(file.config.server.limits.max_control_frames_per_second,
+            fresh.server.limits.max_control_frames_per_second);
+  EXPECT_EQ(file.config.server.keepalive.interval, fresh.server.keepalive.interval);
+  EXPECT_EQ(file.config.server.keepalive.timeout, fresh.server.keepalive.timeout);
+  EXPECT_EQ(file.config.server.keepalive.max_connection_age, fresh.server.keepalive.max_connection_age);
+  EXPECT_EQ(file.config.server.keepalive.max_connection_age_grace,
+            fresh.server.keepalive.max_connection_age_grace);
+  EXPECT_FALSE(file.config.server.tls);
   EXPECT_EQ(file.config.server.drain.grace, fresh.server.drain.grace);
   EXPECT_EQ(file.config.server.drain.deadline, fresh.server.drain.deadline);
   EXPECT_EQ(file.config.mutation_rules.max_headers, fresh.mutation_rules.max_headers);
@@ -141,6 +185,10 @@ TEST(ConfigTest, an_unknown_key_names_its_place_and_the_nearest_known_one) {
   EXPECT_THAT(errors_of("[sever]\n"), ElementsAre(HasSubstr("unknown key 'sever'; did you mean 'server'?")));
   EXPECT_THAT(errors_of("[[plugin]]\nname='a'\nmodule='a.so'\n[plugin.confg]\n"),
               ElementsAre(HasSubstr("did you mean 'config'?")));
+  EXPECT_THAT(errors_of("[server]\ntransprt = 'grpc'\n"),
+              ElementsAre(HasSubstr("did you mean 'transport'?")));
+  EXPECT_THAT(errors_of("[server.keepalive]\nintervall = 1\n"),
+              ElementsAre(HasSubstr("did you mean 'interval'?")));
 }
 
 TEST(ConfigTest, all_mistakes_are_shown_at_once) {
@@ -171,7 +219,17 @@ TEST(ConfigTest, wrong_types_and_ranges_are_errors_that_say_what_is_wanted) {
            {"[server.limits]\nmax_connections = 0", "from 1"},
            {"[server.limits]\nmax_streams = 0", "from 1"},
            {"[server.limits]\nmax_held_bytes = '1KiB'", "65536"},
-           {"[server.drain]\ngrace = -1", "duration"},
+           {"[server]\ntransport = 'quic'", "grpc, native"},
+           {"[server.limits]\nmax_header_list_size = 100", "4096"},
+           {"[server.limits]\nhandshake_timeout = 0", "at least 100 ms and at most 3600 s"},
+           {"[server.limits]\nidle_timeout = 0.5", "at least 1 s and at most 31536000 s, or 0 for none"},
+           {"[server.limits]\nmax_resets_per_second = 0", "from 1"},
+           {"[server.limits]\nmax_control_frames_per_second = 0", "from 1"},
+           {"[server.keepalive]\ninterval = '10ms'", "at least 1 s"},
+           {"[server.keepalive]\ntimeout = 0", "at least 100 ms"},
+           {"[server.keepalive]\nmax_connection_age = -1", "or 0 for none"},
+           {"[server.keepalive]\nmax_connection_age_grace = 'long'", "duration"},
+           {"[server.drain]\ngrace = -1", "duration of at most 86400 s"},
            {"[server.drain]\ngrace = 'soon'", "duration"},
            {"[admin]\nlisten = 'unix:/a'", "off"},
            {"[admin]\nlisten = 'on'", "off"},

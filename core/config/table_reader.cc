@@ -16,6 +16,11 @@ std::string_view type_name(const Value& value) {
   return kNames[value.data.index()];
 }
 
+std::string seconds_text(double seconds) {
+  return seconds < 1 ? std::to_string(static_cast<int>(seconds * 1000)) + " ms"
+                     : std::to_string(static_cast<int>(seconds)) + " s";
+}
+
 bool is_name(std::string_view text) {
   constexpr std::size_t kLongest = 64;
   return !text.empty() && text.size() <= kLongest && std::all_of(text.begin(), text.end(), [](char c) {
@@ -192,7 +197,16 @@ void TableReader::get_size(std::string_view key, uint64_t& target, uint64_t leas
   }
 }
 
-void TableReader::get_duration(std::string_view key, double& target, double most) {
+void TableReader::get_duration(std::string_view key, double& target, double least, double most) {
+  read_duration(key, target, least, most, /*zero_is_off=*/false);
+}
+
+void TableReader::get_duration_or_off(std::string_view key, double& target, double least, double most) {
+  read_duration(key, target, least, most, /*zero_is_off=*/true);
+}
+
+void TableReader::read_duration(std::string_view key, double& target, double least, double most,
+                                bool zero_is_off) {
   const Value* value = take(key);
   if (value == nullptr) return;
   std::optional<double> seconds;
@@ -203,11 +217,13 @@ void TableReader::get_duration(std::string_view key, double& target, double most
   } else if (const auto* text = std::get_if<std::string>(&value->data)) {
     seconds = parse_duration(*text);
   }
-  if (seconds && *seconds >= 0 && *seconds <= most) {
+  const bool off = zero_is_off && seconds == 0.0;
+  if (seconds && (off || (*seconds >= least && *seconds <= most))) {
     target = *seconds;
   } else {
-    error(key, "must be a duration of at most " + std::to_string(static_cast<int>(most)) +
-                   " s: seconds, or text such as \"500ms\"");
+    error(key, "must be a duration of " + (least > 0 ? "at least " + seconds_text(least) + " and " : "") +
+                   "at most " + seconds_text(most) + (zero_is_off ? ", or 0 for none" : "") +
+                   ": seconds, or text such as \"500ms\"");
   }
 }
 

@@ -37,7 +37,9 @@ class TableReader {
   /// A size: a whole number of bytes, or text with a unit.
   void get_size(std::string_view key, uint64_t& target, uint64_t least, uint64_t most);
   /// A duration: a number of seconds, or text with a unit.
-  void get_duration(std::string_view key, double& target, double most);
+  void get_duration(std::string_view key, double& target, double least, double most);
+  /// As get_duration, but 0 is allowed as well.
+  void get_duration_or_off(std::string_view key, double& target, double least, double most);
   /// The value under a key, whatever it is; null if it is missing.
   const Value* take(std::string_view key);
   /// The table under a key; null if it is missing or no table, which is then reported.
@@ -59,6 +61,7 @@ class TableReader {
   [[nodiscard]] std::string full_name(std::string_view key) const;
 
  private:
+  void read_duration(std::string_view key, double& target, double least, double most, bool zero_is_off);
   void wrong_type(std::string_view key, const Value& value, std::string_view wanted);
 
   const Value& table_;

@@ -68,6 +68,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   std::string admin;
   std::string plugin_directory;
   std::string log_level;
+  std::string transport;
   std::string grpc_port;
   std::vector<std::string> headers;
   uint32_t threads = 0;
@@ -92,6 +93,8 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
           ->check(CLI::Range(0, 1024));
   auto* level_option = app.add_option("--log-level", log_level, "Log level instead of log.level")
                            ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+  auto* transport_option = app.add_option("--transport", transport, "Transport instead of server.transport")
+                               ->check(CLI::IsMember({"grpc", "native"}));
   auto* port_option =
       app.add_option("--grpcport", grpc_port,
                      "As the sample server of kgateway's ExtProc guide: listen on this address")
@@ -131,6 +134,9 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   if (*directory_option) result.plugin_directory = plugin_directory;
   if (*threads_option) result.threads = threads;
   if (*level_option) result.log_level = log_level;
+  if (*transport_option) {
+    result.transport = transport == "native" ? config::Transport::kNative : config::Transport::kGrpc;
+  }
   const std::string program =
       arguments.empty() ? std::string() : std::filesystem::path(arguments[0]).filename().string();
   result.sample_server = program == "server" || *port_option || *header_option;
@@ -158,6 +164,7 @@ absl::Status apply_overrides(const CommandLine& command_line, config::Config& co
   if (command_line.plugin_directory) config.plugins.directory = *command_line.plugin_directory;
   if (command_line.threads) config.server.threads = *command_line.threads;
   if (command_line.log_level) config.log.level = *command_line.log_level;
+  if (command_line.transport) config.server.transport = *command_line.transport;
   for (const std::string& address : config.server.listen) {
     if (const auto parsed = config::parse_address(address); !parsed.ok()) {
       return absl::InvalidArgumentError("listen address '" + address +

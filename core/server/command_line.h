@@ -33,6 +33,7 @@ struct CommandLine {
   std::optional<std::string> plugin_directory;
   std::optional<uint32_t> threads;
   std::optional<std::string> log_level;
+  std::optional<config::Transport> transport;
   std::vector<std::pair<std::string, std::string>> add_headers;  ///< of the sample server's -add-header
 
   /// Started as the sample server of kgateway's ExtProc guide: under the name `server`, or with one of its

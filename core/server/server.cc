@@ -117,9 +117,19 @@ std::string chain_names(const engine::Generation& generation) {
   return joined(names, "; ");
 }
 
+std::string tls_text(const config::Server& server) {
+  if (!server.tls) return "off";
+  const config::Tls& tls = *server.tls;
+  return "certificate " + tls.certificate + ", version " + std::string(to_string(tls.min_version)) +
+         " or newer, " +
+         (tls.client_ca.empty() ? "any client" : "clients with a certificate of " + tls.client_ca);
+}
+
 }  // namespace
 
 absl::Status serve(const config::Config& config) {
+  // Rather none than plain text where TLS was asked for.
+  if (config.server.tls) return absl::UnimplementedError("[server.tls] cannot be served yet");
   StopSignal stop;
   raise_file_limit();
   Foundation foundation(config);
@@ -181,8 +191,9 @@ bool check(const config::Config& config) {
     std::fprintf(stderr, "extprocd: %s\n", std::string(status.message()).c_str());
     return false;
   }
-  std::printf("configuration %s is valid\nlisten: %s\nadmin: %s\n%s",
+  std::printf("configuration %s is valid\nlisten: %s\ntransport: %s\ntls: %s\nadmin: %s\n%s",
               config.file.empty() ? "(built in)" : config.file.c_str(), joined(config.server.listen).c_str(),
+              std::string(to_string(config.server.transport)).c_str(), tls_text(config.server).c_str(),
               config.admin.listen.c_str(), describe(*foundation.generation).c_str());
   for (const auto& note : never_reached(*foundation.generation)) {
     std::printf("note: %s\n", note.to_string().c_str());

@@ -18,8 +18,11 @@ constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_bod
 constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
                                                     "failed",    "protocol_error", "shutdown"};
 constexpr std::array<const char*, 5> kResults = {"ok", "mutated", "replied", "finished", "error"};
-constexpr std::array<const char*, 7> kLimits = {"message_size", "headers",    "connections", "streams",
-                                                "held_bytes",   "attributes", "unfinished"};
+constexpr std::array<const char*, 16> kLimits = {
+    "message_size",      "headers",      "connections",        "streams",
+    "held_bytes",        "attributes",   "unfinished",         "header_list_size",
+    "handshake_timeout", "idle_timeout", "keepalive_timeout",  "reset_flood",
+    "settings_flood",    "ping_flood",   "continuation_flood", "empty_frames_flood"};
 constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
 constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
 

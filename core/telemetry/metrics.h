@@ -30,7 +30,16 @@ enum class Limit : uint8_t {
   kStreams,
   kHeldBytes,
   kAttributes,
-  kUnfinished
+  kUnfinished,
+  kHeaderListSize,
+  kHandshakeTimeout,
+  kIdleTimeout,
+  kKeepaliveTimeout,
+  kResetFlood,
+  kSettingsFlood,
+  kPingFlood,
+  kContinuationFlood,
+  kEmptyFramesFlood
 };
 enum class Refusal : uint8_t { kInvalid, kForbidden, kTooLate, kLimit, kUnsupported };
 
@@ -48,7 +57,7 @@ struct Metrics {
   Counter& received_bytes;
   Counter& sent_bytes;
   std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming to its reply
-  std::array<Counter*, 7> limits;        ///< by Limit
+  std::array<Counter*, 16> limits;       ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
 };
