@@ -17,10 +17,10 @@
 #include "core/engine/version.h"
 #include "core/server/describe.h"
 #include "core/server/generation_builder.h"
+#include "core/server/transport.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
-#include "core/transport/grpc/server.h"
 #include "core/transport/health.h"
 #include "core/transport/reflection.h"
 
@@ -152,15 +152,7 @@ absl::Status serve(const config::Config& config) {
       return absl::Status(started.status().code(), "admin: " + std::string(started.status().message()));
     admin = std::move(*started);
   }
-  auto transport = transport::GrpcServer::start(
-      {.listen = config.server.listen,
-       .threads = thread_count(config),
-       .max_message_size = config.server.limits.max_message_size,
-       .max_streams_per_connection = config.server.limits.max_streams_per_connection,
-       .max_connections = config.server.limits.max_connections,
-       .max_streams = config.server.limits.max_streams,
-       .metrics = &foundation.metrics},
-      services);
+  const auto transport = start_transport(config.server, foundation.metrics, services);
   if (!transport.ok()) return transport.status();
   health.set_serving(true);
   log(Level::kInfo, "server",

@@ -13,13 +13,17 @@ LEVEL = {room: level for level, rooms in enumerate(LINES) for room in rooms}
 
 # Headers that make builds slow: only in .cc files and tests, and only in these folders.
 HEAVY = {
-    r"grpcpp/|grpc/(grpc|support)": "core/transport/grpc/",
-    r"boost/(beast|asio)": "core/admin/",
-    r"boost/dll": "core/plugin/",
-    r"toml\+\+/": "core/config/",
+    r"grpcpp/|grpc/(grpc|support)": ("core/transport/grpc/",),
+    r"boost/asio|nghttp2/|boost/intrusive": ("core/admin/", "core/transport/h2/"),
+    r"boost/beast": ("core/admin/",),
+    r"boost/dll": ("core/plugin/",),
+    r"toml\+\+/": ("core/config/",),
 }
 # A header that only the .cc files of its own folder include may name what they are about.
-PRIVATE_HEADERS = {"core/transport/grpc/call.h"}
+PRIVATE_HEADERS = {
+    "core/transport/grpc/call.h",
+    *(f"core/transport/h2/{name}.h" for name in ("acceptor", "call", "connection", "loop")),
+}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^">]+)[">]', re.MULTILINE)
 
@@ -47,11 +51,11 @@ def faults_of(path: str, text: str) -> list[str]:
             mine, other = path.split("/")[2:-1], include.split("/")[2:-1]
             if other and mine != other:
                 faults.append(f"{path}: one transport may not include another, nor what is shared a transport: {include}")
-        for pattern, folder in HEAVY.items():
+        for pattern, folders in HEAVY.items():
             if re.match(pattern, include) and path.startswith("core/"):
                 header = path.endswith(".h") and path not in PRIVATE_HEADERS
-                if header or not path.startswith(folder):
-                    faults.append(f"{path}: {include} belongs into .cc files of {folder}")
+                if header or not path.startswith(folders):
+                    faults.append(f"{path}: {include} belongs into .cc files of {' or '.join(folders)}")
     return faults
 
 

@@ -9,38 +9,28 @@
 #include <string>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/telemetry/log.h"
+#include "core/transport/accepted.h"
 
 namespace extprocd::transport {
 namespace {
 
 constexpr uint8_t kClosed = 7;  // TCP_CLOSE, of a header that does not go together with this tcp_info
 
-// Files that connections leave to the rest of the process: its own, the admin server's, the plugins'.
-constexpr std::size_t kReservedFiles = 100;
 constexpr int kRetryMilliseconds = 50;
 // Between looks at what became of the connections.
 constexpr std::chrono::milliseconds kLeastInterval{100};
 constexpr std::chrono::milliseconds kMostInterval{1000};
 constexpr std::chrono::milliseconds kStormInterval{20};
-
-std::size_t within_file_limit(std::size_t connections) {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return connections;
-  const std::size_t files = limit.rlim_cur;
-  return std::min(connections, files > 2 * kReservedFiles ? files - kReservedFiles : files / 2);
-}
 
 /// What the system knows of a TCP connection; nothing of other sockets.
 std::optional<tcp_info> look_at(int number) {
@@ -48,28 +38,6 @@ std::optional<tcp_info> look_at(int number) {
   socklen_t size = sizeof info;
   if (getsockopt(number, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
   return info;
-}
-
-/// The peer of a TCP connection as gRPC writes it; empty for other sockets, and for addresses with a scope.
-std::string peer_of(int number) {
-  sockaddr_storage name{};
-  socklen_t size = sizeof name;
-  if (getpeername(number, reinterpret_cast<sockaddr*>(&name), &size) != 0) return {};
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  if (name.ss_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&name);
-    inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
-    return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v4->sin_port));
-  }
-  if (name.ss_family != AF_INET6) return {};
-  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&name);
-  if (v6->sin6_scope_id != 0) return {};
-  if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-    inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, text.data(), text.size());
-    return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v6->sin6_port));
-  }
-  inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
-  return "ipv6:[" + std::string(text.data()) + "]:" + std::to_string(ntohs(v6->sin6_port));
 }
 
 /// The inode of an open file; 0 if it is not open.

@@ -1,0 +1,367 @@
+#include "core/transport/h2/call.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/post.hpp>
+#include <nghttp2/nghttp2.h>
+
+#include "core/transport/h2/connection.h"
+#include "core/transport/h2/grpc_protocol.h"
+
+namespace extprocd::transport::h2 {
+namespace {
+
+/// Unsent bytes of replies at which a call takes no more input, so that HTTP/2's flow control holds back a peer
+/// that does not read; it goes on at half of it.
+constexpr std::size_t kMaxUnsent = 1 << 20;
+/// Buffers that are larger go back to the loop when they are empty: an idle stream keeps little.
+constexpr std::size_t kOwnBuffer = 1 << 10;
+/// What has been sent is dropped from the front of a buffer in pieces of so much.
+constexpr std::size_t kCompactAt = 256 << 10;
+
+/// A field whose name lives as long as the process; nghttp2 copies its value.
+nghttp2_nv field(std::string_view name, std::string_view value) {
+  const auto bytes = [](std::string_view text) {
+    return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(text.data()));
+  };
+  return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NO_COPY_NAME};
+}
+
+/// A field whose value lives as long as the process.
+nghttp2_nv constant_field(std::string_view name, std::string_view value) {
+  nghttp2_nv result = field(name, value);
+  result.flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE;
+  return result;
+}
+
+nghttp2_nv http_status_ok() { return constant_field(":status", "200"); }
+nghttp2_nv grpc_content_type() { return constant_field("content-type", "application/grpc"); }
+
+/// grpc-status, and grpc-message where there is one.
+struct StatusFields {
+  explicit StatusFields(const absl::Status& status)
+      : code(std::to_string(static_cast<int>(status.code()))),
+        message(percent_encoded({status.message().data(), status.message().size()})) {}
+
+  void add_to(std::vector<nghttp2_nv>& fields) const {
+    fields.push_back(field("grpc-status", code));
+    if (!message.empty()) fields.push_back(field("grpc-message", message));
+  }
+
+  std::string code;
+  std::string message;
+};
+
+ssize_t read_replies(nghttp2_session*, int32_t, uint8_t*, std::size_t most, uint32_t* flags,
+                     nghttp2_data_source* source, void*) {
+  return static_cast<Call*>(source->ptr)->next_frame(most, *flags);
+}
+
+}  // namespace
+
+/// A call as other threads know it.
+class Call::Remote final : public engine::Executor, public std::enable_shared_from_this<Remote> {
+ public:
+  Remote(std::shared_ptr<boost::asio::io_context> context, Call& call)
+      : context_(std::move(context)), call_(&call) {}
+
+  void post(std::function<void()> work) override {
+    boost::asio::post(*context_, [self = shared_from_this(), work = std::move(work)] { self->run(work); });
+  }
+  /// On the loop's thread, as all that follows.
+  void run(const std::function<void()>& work) {
+    if (call_ == nullptr) return;
+    // The work may end the call, and the flush the connection.
+    const auto connection = call_->connection_.shared_from_this();
+    work();
+    connection->flush();
+  }
+  /// The call is over: nothing that was posted runs any more.
+  void close() { call_ = nullptr; }
+  [[nodiscard]] Call* call() const { return call_; }
+
+ private:
+  const std::shared_ptr<boost::asio::io_context> context_;
+  Call* call_;
+};
+
+Call::~Call() {
+  if (remote_) remote_->close();
+}
+
+void Call::open(engine::StreamFactory& factory, const Opening& opening) {
+  gzip_ = opening.gzip;
+  if (opening.timeout) {
+    deadline_ = std::make_unique<boost::asio::steady_timer>(*connection_.loop().context());
+    // asio counts from the clock's beginning: all the time that there is does not fit behind now.
+    constexpr std::chrono::hours kLongest{24 * 365};
+    deadline_->expires_after(std::min<std::chrono::nanoseconds>(*opening.timeout, kLongest));
+    executor();
+    deadline_->async_wait([remote = remote_](const boost::system::error_code& error) {
+      if (error || remote->call() == nullptr) return;
+      remote->run([&call = *remote->call()] {
+        call.fail(absl::DeadlineExceededError("the call's deadline has passed"));
+      });
+    });
+  }
+  stream_ = factory.open(*this, opening.facts);
+}
+
+void Call::refuse_as_http(std::string_view http_status, const absl::Status& status) {
+  over();
+  responded_ = true;
+  trailers_only_ = true;
+  const StatusFields text(status);
+  std::vector<nghttp2_nv> fields = {field(":status", http_status), grpc_content_type()};
+  text.add_to(fields);
+  nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
+}
+
+void Call::receive(std::string_view bytes) {
+  // Behind the end, too: who sends on needs window to get to his own end.
+  const std::size_t used = over_ ? bytes.size() : take_in(bytes);
+  nghttp2_session_consume_stream(connection_.http2(), id_, used);
+}
+
+/// Takes in what is not to be held; how much that was. What is held keeps its part of the window.
+std::size_t Call::take_in(std::string_view bytes) {
+  const std::size_t all = bytes.size();
+  while (!bytes.empty() && !over_) {
+    if (paused_) {
+      held_.append(bytes);
+      return all - bytes.size();
+    }
+    if (!partial_.empty()) {
+      bytes = continue_partial(bytes);
+      continue;
+    }
+    if (bytes.size() >= kMessagePrefix) {
+      const Prefix prefix = Prefix::read(bytes);
+      if (!is_acceptable(prefix.length)) break;
+      if (bytes.size() - kMessagePrefix >= prefix.length) {
+        const std::string_view message = bytes.substr(kMessagePrefix, prefix.length);
+        bytes.remove_prefix(kMessagePrefix + prefix.length);
+        take_whole_message(prefix.flags, message);
+        continue;
+      }
+    }
+    begin_partial(bytes);
+    break;
+  }
+  return all;
+}
+
+bool Call::is_acceptable(uint32_t length) {
+  const uint64_t most = connection_.shared().options.max_message_size;
+  if (length <= most) return true;
+  connection_.shared().count(telemetry::Limit::kMessageSize);
+  fail(absl::ResourceExhaustedError("a message of " + std::to_string(length) +
+                                    " bytes; server.limits.max_message_size is " + std::to_string(most)));
+  return false;
+}
+
+void Call::begin_partial(std::string_view bytes) {
+  if (partial_.capacity() < kOwnBuffer) partial_ = connection_.loop().take_buffer();
+  partial_.assign(bytes);
+}
+
+/// Completes the message, or its prefix, with as many bytes as that takes; the others.
+std::string_view Call::continue_partial(std::string_view bytes) {
+  const auto append = [&](std::size_t wanted) {
+    const std::size_t size = std::min(wanted - partial_.size(), bytes.size());
+    partial_.append(bytes.substr(0, size));
+    bytes.remove_prefix(size);
+    return partial_.size() == wanted;
+  };
+  if (partial_.size() < kMessagePrefix && !append(kMessagePrefix)) return {};
+  const Prefix prefix = Prefix::read(partial_);
+  if (!is_acceptable(prefix.length)) return {};
+  if (!append(kMessagePrefix + prefix.length)) return {};
+  const std::string whole = std::exchange(partial_, {});
+  take_whole_message(prefix.flags, std::string_view(whole).substr(kMessagePrefix));
+  connection_.loop().give_back(whole);
+  return bytes;
+}
+
+void Call::take_whole_message(uint8_t flags, std::string_view message) {
+  heard_ = true;
+  connection_.made_progress();
+  if (flags == 0) {
+    hear(message);
+  } else if (flags == 1 && gzip_) {
+    inflate(message);
+  } else if (flags == 1) {
+    fail(absl::InternalError("a compressed message without grpc-encoding"));
+  } else {
+    fail(absl::InternalError("a message with unknown flags"));
+  }
+}
+
+void Call::inflate(std::string_view message) {
+  const uint64_t most = connection_.shared().options.max_message_size;
+  const auto inflated = gunzip(message, most);
+  if (inflated.ok()) {
+    hear(*inflated);
+  } else if (inflated.status().code() == absl::StatusCode::kResourceExhausted) {
+    connection_.shared().count(telemetry::Limit::kMessageSize);
+    fail(absl::ResourceExhaustedError("a message of more than " + std::to_string(most) +
+                                      " bytes when decompressed, which is server.limits.max_message_size"));
+  } else {
+    fail(absl::InternalError(inflated.status().message()));
+  }
+}
+
+void Call::hear(std::string_view message) { stream_->receive(engine::Message::borrow(message)); }
+
+void Call::half_closed() {
+  half_closed_ = true;
+  if (over_ || paused_) return;
+  if (!partial_.empty()) {
+    fail(absl::InternalError("the stream ended within a message"));
+    return;
+  }
+  stream_->half_closed();
+}
+
+void Call::go_on() {
+  if (over_ || !paused_ || unsent() > kMaxUnsent / 2) return;
+  paused_ = false;
+  const std::string held = std::exchange(held_, {});
+  receive(held);
+  if (half_closed_ && !paused_ && !over_) half_closed();
+}
+
+void Call::lost(engine::Cancel by) {
+  if (over_) return;
+  over();
+  stream_->cancelled(by);
+}
+
+void Call::shut_down() {
+  lost(engine::Cancel::kShutdown);
+  end(absl::UnavailableError("the server has stopped"));
+}
+
+/// Ends the call for the stream's part: the transport's own status goes to the peer.
+void Call::fail(const absl::Status& status) {
+  if (over_) return;
+  over();
+  stream_->cancelled(engine::Cancel::kPeer);
+  end(status);
+}
+
+void Call::over() {
+  over_ = true;
+  deadline_.reset();
+  held_ = {};
+  if (remote_) remote_->close();
+}
+
+void Call::send(const wire::Pieces& message) {
+  if (over_) return;
+  if (outgoing_.capacity() < kOwnBuffer && message.size() > kOwnBuffer) {
+    std::string buffer = connection_.loop().take_buffer();
+    buffer.append(outgoing_);
+    outgoing_ = std::move(buffer);
+  }
+  Prefix::append(outgoing_, message.size());
+  for (const std::string_view piece : message.list()) outgoing_.append(piece);
+  if (unsent() > kMaxUnsent) paused_ = true;
+  if (responded_) {
+    resume();
+  } else {
+    respond();
+  }
+}
+
+void Call::respond() {
+  responded_ = true;
+  const std::array fields = {http_status_ok(), grpc_content_type()};
+  const nghttp2_data_provider replies{.source = {.ptr = this}, .read_callback = read_replies};
+  nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), &replies);
+}
+
+void Call::resume() {
+  if (!std::exchange(deferred_, false)) return;
+  nghttp2_session_resume_data(connection_.http2(), id_);
+}
+
+void Call::finish(const absl::Status& status) {
+  if (over_) return;
+  over();
+  end(status);
+}
+
+void Call::end(const absl::Status& status) {
+  if (!responded_) {
+    responded_ = true;
+    trailers_only_ = true;
+    const StatusFields text(status);
+    std::vector<nghttp2_nv> fields = {http_status_ok(), grpc_content_type()};
+    text.add_to(fields);
+    if (status.code() == absl::StatusCode::kUnimplemented) {
+      fields.push_back(constant_field("grpc-accept-encoding", "identity,gzip"));
+    }
+    nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
+  } else if (deferred_) {
+    submit_trailers(status);  // nothing waits to go out before them
+  } else {
+    final_status_ = std::make_unique<absl::Status>(status);
+  }
+}
+
+void Call::submit_trailers(const absl::Status& status) {
+  if (status.ok()) {
+    const nghttp2_nv ok = constant_field("grpc-status", "0");
+    nghttp2_submit_trailer(connection_.http2(), id_, &ok, 1);
+    return;
+  }
+  const StatusFields text(status);
+  std::vector<nghttp2_nv> fields;
+  text.add_to(fields);
+  nghttp2_submit_trailer(connection_.http2(), id_, fields.data(), fields.size());
+}
+
+ssize_t Call::next_frame(std::size_t most, uint32_t& flags) {
+  const std::size_t size = std::min(most, unsent());
+  if (size == 0 && !final_status_) {
+    deferred_ = true;
+    return NGHTTP2_ERR_DEFERRED;
+  }
+  flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (size == unsent() && final_status_) {
+    flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    submit_trailers(*final_status_);
+  }
+  return static_cast<ssize_t>(size);
+}
+
+void Call::take(std::string& to, std::size_t size) {
+  to.append(outgoing_, sent_, size);
+  sent_ += size;
+  if (unsent() == 0) {
+    sent_ = 0;
+    outgoing_.clear();
+    if (outgoing_.capacity() > kOwnBuffer) connection_.loop().give_back(std::exchange(outgoing_, {}));
+  } else if (sent_ >= kCompactAt) {
+    outgoing_.erase(0, std::exchange(sent_, 0));
+  }
+  if (paused_ && unsent() <= kMaxUnsent / 2) connection_.go_on_later(id_);
+}
+
+void Call::on_end_sent() {
+  // The peer need not go on: HTTP/2 tells it so (RFC 9113, section 8.1).
+  if (!half_closed_) {
+    nghttp2_submit_rst_stream(connection_.http2(), NGHTTP2_FLAG_NONE, id_, NGHTTP2_NO_ERROR);
+  }
+}
+
+std::shared_ptr<engine::Executor> Call::executor() {
+  if (!remote_) remote_ = std::make_shared<Remote>(connection_.loop().context(), *this);
+  return remote_;
+}
+
+}  // namespace extprocd::transport::h2
