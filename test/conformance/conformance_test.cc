@@ -12,7 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "core/engine/process_service.h"
-#include "core/transport/grpc/server.h"
+#include "core/server/transport.h"
+#include "core/telemetry/registry.h"
 #include "test/conformance/scenario.h"
 #include "test/support/loaded_generation.h"
 
@@ -155,20 +156,27 @@ TEST_P(Conformance, in_process) {
   play(GetParam(), peer);
 }
 
-TEST_P(Conformance, over_grpc) {
-  LoadedGeneration loaded(GetParam().config);
+void play_over(config::Transport kind, const Scenario& scenario) {
+  LoadedGeneration loaded(scenario.config);
   ASSERT_NE(loaded.generation(), nullptr);
   transport::Services services;
   services.add(std::string(transport::Services::kProcess),
                std::make_unique<engine::ProcessService>(loaded.generation()));
-  transport::GrpcOptions options;
-  options.listen = {"127.0.0.1:0"};
-  options.threads = 1;
-  const auto server = transport::GrpcServer::start(options, services);
+  telemetry::Registry registry(2);
+  const telemetry::Metrics metrics(registry);
+  config::Server config;
+  config.listen = {"127.0.0.1:0"};
+  config.threads = 1;
+  config.transport = kind;
+  const auto server = server::start_transport(config, metrics, services);
   ASSERT_TRUE(server.ok()) << server.status();
   GrpcPeer peer((*server)->addresses().at(0));
-  play(GetParam(), peer);
+  play(scenario, peer);
 }
+
+TEST_P(Conformance, over_grpc) { play_over(config::Transport::kGrpc, GetParam()); }
+
+TEST_P(Conformance, over_the_native_transport) { play_over(config::Transport::kNative, GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, Conformance, testing::ValuesIn(load_scenarios(TEST_SCENARIOS)),
                          [](const testing::TestParamInfo<Scenario>& scenario) {

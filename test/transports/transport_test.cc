@@ -1,4 +1,4 @@
-#include "core/transport/grpc/server.h"
+#include "core/server/transport.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/telemetry/registry.h"
 #include "core/transport/grpc/probe.h"
 #include "core/transport/health.h"
 #include "core/transport/reflection.h"
@@ -140,16 +141,27 @@ ProcessingRequest body(const std::string& text) {
   return request;
 }
 
-class GrpcServerTest : public testing::Test {
+/// What holds for every transport.
+class TransportTest : public testing::TestWithParam<config::Transport> {
  protected:
-  void start(GrpcOptions options = {}) {
-    if (options.listen.empty()) options.listen = {"127.0.0.1:0"};
-    options.threads = 2;
+  static config::Server listening_on(const std::string& address) {
+    config::Server config;
+    config.listen = {address};
+    return config;
+  }
+
+  absl::StatusOr<std::unique_ptr<Server>> try_to_start(config::Server config) {
+    config.transport = GetParam();
+    config.threads = 2;
+    return server::start_transport(config, metrics_, services_);
+  }
+
+  void start(const config::Server& config = listening_on("127.0.0.1:0")) {
     services_.add(std::string(Services::kProcess), std::make_unique<ScriptFactory>(events_));
     add_health_service(services_, health_);
     add_reflection_service(services_);
     health_.set_serving(true);
-    auto server = GrpcServer::start(options, services_);
+    auto server = try_to_start(config);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = std::move(*server);
     grpc::ChannelArguments arguments;
@@ -170,7 +182,7 @@ class GrpcServerTest : public testing::Test {
   }
 
   /// Drains on a thread of its own; returns when the drain has begun.
-  std::future<GrpcServer::Drained> drain(std::chrono::seconds deadline) {
+  std::future<Server::Drained> drain(std::chrono::seconds deadline) {
     auto drained = std::async(std::launch::async, [this, deadline] { return server_->drain(deadline); });
     while (probe(server_->addresses().at(0))
                .ok()) {  // on a connection of its own each time: refused from then on
@@ -178,15 +190,17 @@ class GrpcServerTest : public testing::Test {
     return drained;
   }
 
+  telemetry::Registry registry_{4};
+  telemetry::Metrics metrics_{registry_};
   Events events_;
   HealthState health_;
   Services services_;
-  std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<ExternalProcessor::Stub> stub_;
 };
 
-TEST_F(GrpcServerTest, messages_go_through_in_order_and_half_close_ends_the_stream) {
+TEST_P(TransportTest, messages_go_through_in_order_and_half_close_ends_the_stream) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -204,7 +218,7 @@ TEST_F(GrpcServerTest, messages_go_through_in_order_and_half_close_ends_the_stre
   EXPECT_EQ(events_.count("cancelled"), 0);
 }
 
-TEST_F(GrpcServerTest, many_streams_at_once_do_not_hold_each_other_up) {
+TEST_P(TransportTest, many_streams_at_once_do_not_hold_each_other_up) {
   start();
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReaderWriter<ProcessingRequest, ProcessingResponse>>> streams;
@@ -227,7 +241,7 @@ TEST_F(GrpcServerTest, many_streams_at_once_do_not_hold_each_other_up) {
   EXPECT_TRUE(events_.wait_for("destroyed", kStreams));
 }
 
-TEST_F(GrpcServerTest, messages_beyond_grpcs_own_default_limit_pass) {
+TEST_P(TransportTest, messages_beyond_grpcs_own_default_limit_pass) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -238,10 +252,10 @@ TEST_F(GrpcServerTest, messages_beyond_grpcs_own_default_limit_pass) {
   EXPECT_EQ(response.immediate_response().body().size(), large.size());
 }
 
-TEST_F(GrpcServerTest, a_message_over_the_limit_ends_its_stream) {
-  GrpcOptions options;
-  options.max_message_size = 1000;
-  start(options);
+TEST_P(TransportTest, a_message_over_the_limit_ends_its_stream) {
+  config::Server config = listening_on("127.0.0.1:0");
+  config.limits.max_message_size = 1000;
+  start(config);
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
   stream->Write(body(std::string(2000, 'x')));
@@ -250,7 +264,7 @@ TEST_F(GrpcServerTest, a_message_over_the_limit_ends_its_stream) {
   EXPECT_EQ(events_.count("received"), 0);
 }
 
-TEST_F(GrpcServerTest, a_stream_ends_with_the_status_that_it_was_given) {
+TEST_P(TransportTest, a_stream_ends_with_the_status_that_it_was_given) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -260,7 +274,7 @@ TEST_F(GrpcServerTest, a_stream_ends_with_the_status_that_it_was_given) {
   EXPECT_EQ(status.error_message(), "as you wish");
 }
 
-TEST_F(GrpcServerTest, a_cancel_is_told_once) {
+TEST_P(TransportTest, a_cancel_is_told_once) {
   start();
   for (int i = 0; i < 20; ++i) {
     grpc::ClientContext context;
@@ -276,7 +290,7 @@ TEST_F(GrpcServerTest, a_cancel_is_told_once) {
   EXPECT_EQ(events_.count("half_closed"), 0);
 }
 
-TEST_F(GrpcServerTest, a_passed_deadline_of_the_client_is_a_cancel) {
+TEST_P(TransportTest, a_passed_deadline_of_the_client_is_a_cancel) {
   start();
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
@@ -288,7 +302,7 @@ TEST_F(GrpcServerTest, a_passed_deadline_of_the_client_is_a_cancel) {
   EXPECT_EQ(events_.count("half_closed"), 0);
 }
 
-TEST_F(GrpcServerTest, a_lost_connection_is_a_cancel) {
+TEST_P(TransportTest, a_lost_connection_is_a_cancel) {
   start();
   {
     // A channel with a connection of its own, which closes with it.
@@ -307,7 +321,7 @@ TEST_F(GrpcServerTest, a_lost_connection_is_a_cancel) {
   EXPECT_EQ(events_.count("half_closed"), 0);
 }
 
-TEST_F(GrpcServerTest, a_cancel_behind_a_half_close_is_told_once) {
+TEST_P(TransportTest, a_cancel_behind_a_half_close_is_told_once) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -323,7 +337,7 @@ TEST_F(GrpcServerTest, a_cancel_behind_a_half_close_is_told_once) {
   EXPECT_EQ(events_.count("cancelled"), 1);
 }
 
-TEST_F(GrpcServerTest, posted_work_runs_in_order_and_not_after_the_streams_end) {
+TEST_P(TransportTest, posted_work_runs_in_order_and_not_after_the_streams_end) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -343,7 +357,7 @@ TEST_F(GrpcServerTest, posted_work_runs_in_order_and_not_after_the_streams_end) 
   EXPECT_EQ(events_.count("late"), 0);
 }
 
-TEST_F(GrpcServerTest, work_may_be_posted_while_streams_end) {
+TEST_P(TransportTest, work_may_be_posted_while_streams_end) {
   start();
   std::atomic<bool> stop{false};
   std::thread poster([&] {
@@ -368,11 +382,10 @@ TEST_F(GrpcServerTest, work_may_be_posted_while_streams_end) {
   poster.join();
 }
 
-TEST_F(GrpcServerTest, the_peer_is_named_without_escapes) {
+TEST_P(TransportTest, the_peer_is_named_without_escapes) {
   const std::string loopback = "[::1]:0";
-  if (!GrpcServer::start({.listen = {loopback}, .threads = 1}, services_).ok())
-    GTEST_SKIP() << "no IPv6 here";
-  start({.listen = {loopback}});
+  if (!try_to_start(listening_on(loopback)).ok()) GTEST_SKIP() << "no IPv6 here";
+  start(listening_on(loopback));
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
   ASSERT_TRUE(stream->Write(body("peer")));
@@ -381,12 +394,12 @@ TEST_F(GrpcServerTest, the_peer_is_named_without_escapes) {
   EXPECT_THAT(response.immediate_response().body(), testing::StartsWith("ipv6:[::1]:"));
 }
 
-TEST_F(GrpcServerTest, all_interfaces_can_be_listened_on_and_probed) {
-  start({.listen = {"[::]:0"}});
+TEST_P(TransportTest, all_interfaces_can_be_listened_on_and_probed) {
+  start(listening_on("[::]:0"));
   EXPECT_TRUE(probe(server_->addresses().at(0)).ok());
 }
 
-TEST_F(GrpcServerTest, a_client_that_does_not_read_is_not_read_from) {
+TEST_P(TransportTest, a_client_that_does_not_read_is_not_read_from) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -410,7 +423,7 @@ TEST_F(GrpcServerTest, a_client_that_does_not_read_is_not_read_from) {
   EXPECT_EQ(events_.count("received"), 1 + kOthers + 10);
 }
 
-TEST_F(GrpcServerTest, metadata_reaches_the_stream) {
+TEST_P(TransportTest, metadata_reaches_the_stream) {
   start();
   grpc::ClientContext context;
   context.AddMetadata("x-chain", "strict");
@@ -421,7 +434,7 @@ TEST_F(GrpcServerTest, metadata_reaches_the_stream) {
   EXPECT_EQ(response.immediate_response().body(), "strict");
 }
 
-TEST_F(GrpcServerTest, a_method_that_nobody_serves_is_unimplemented) {
+TEST_P(TransportTest, a_method_that_nobody_serves_is_unimplemented) {
   start();
   ProcessingRequest request;
   ProcessingResponse response;
@@ -430,7 +443,7 @@ TEST_F(GrpcServerTest, a_method_that_nobody_serves_is_unimplemented) {
   EXPECT_THAT(status.error_message(), HasSubstr("/some.Service/Method"));
 }
 
-TEST_F(GrpcServerTest, a_drain_lets_open_streams_finish) {
+TEST_P(TransportTest, a_drain_lets_open_streams_finish) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -447,7 +460,7 @@ TEST_F(GrpcServerTest, a_drain_lets_open_streams_finish) {
   EXPECT_EQ(result.cancelled, 0U);
 }
 
-TEST_F(GrpcServerTest, a_drain_refuses_new_streams) {
+TEST_P(TransportTest, a_drain_refuses_new_streams) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -469,9 +482,9 @@ TEST_F(GrpcServerTest, a_drain_refuses_new_streams) {
   drained.get();
 }
 
-TEST_F(GrpcServerTest, a_drain_does_not_wait_for_a_peer_that_stays_silent) {
+TEST_P(TransportTest, a_drain_does_not_wait_for_a_peer_that_stays_silent) {
   const std::string path = testing::TempDir() + "transport_silent.sock";
-  start({.listen = {"unix:" + path}});
+  start(listening_on("unix:" + path));
   const int peer = socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -487,21 +500,18 @@ TEST_F(GrpcServerTest, a_drain_does_not_wait_for_a_peer_that_stays_silent) {
   close(peer);
 }
 
-TEST_F(GrpcServerTest, a_drain_leaves_the_socket_of_the_next_server_alone) {
+TEST_P(TransportTest, a_drain_leaves_the_socket_of_the_next_server_alone) {
   const std::string path = testing::TempDir() + "transport_next.sock";
-  start({.listen = {"unix:" + path}});
+  start(listening_on("unix:" + path));
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
   ASSERT_TRUE(stream->Write(body("a")));
   ProcessingResponse response;
   ASSERT_TRUE(stream->Read(&response));
   auto drained = drain(std::chrono::seconds(20));
-  GrpcOptions options;
-  options.listen = {"unix:" + path};
-  options.threads = 1;
-  while (access(path.c_str(), F_OK) == 0) {  // gRPC removes it when it has stopped listening
+  while (access(path.c_str(), F_OK) == 0) {  // it goes when the server has stopped listening
   }
-  const auto next = GrpcServer::start(options, services_);
+  const auto next = try_to_start(listening_on("unix:" + path));
   ASSERT_TRUE(next.ok()) << next.status();
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
@@ -509,7 +519,7 @@ TEST_F(GrpcServerTest, a_drain_leaves_the_socket_of_the_next_server_alone) {
   EXPECT_EQ(probe("unix:" + path), absl::OkStatus());
 }
 
-TEST_F(GrpcServerTest, a_drain_does_not_wait_for_health_watches) {
+TEST_P(TransportTest, a_drain_does_not_wait_for_health_watches) {
   start();
   grpc::TemplatedGenericStub<grpc::health::v1::HealthCheckRequest, grpc::health::v1::HealthCheckResponse>
       stub(channel_);
@@ -539,7 +549,7 @@ TEST_F(GrpcServerTest, a_drain_does_not_wait_for_health_watches) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
-TEST_F(GrpcServerTest, a_drain_cancels_what_is_open_at_the_deadline) {
+TEST_P(TransportTest, a_drain_cancels_what_is_open_at_the_deadline) {
   start();
   grpc::ClientContext context;
   const auto stream = stub_->Process(&context);
@@ -553,20 +563,18 @@ TEST_F(GrpcServerTest, a_drain_cancels_what_is_open_at_the_deadline) {
   EXPECT_EQ(events_.count("destroyed"), 1);
 }
 
-TEST_F(GrpcServerTest, unix_sockets_serve_and_are_removed) {
+TEST_P(TransportTest, unix_sockets_serve_and_are_removed) {
   const std::string path = testing::TempDir() + "transport_test.sock";
   unlink(path.c_str());
-  start({.listen = {"unix:" + path}});
+  start(listening_on("unix:" + path));
   EXPECT_TRUE(probe("unix:" + path).ok());
-  GrpcOptions same;
-  same.listen = {"unix:" + path};
-  EXPECT_THAT(std::string(GrpcServer::start(same, services_).status().message()),
+  EXPECT_THAT(std::string(try_to_start(listening_on("unix:" + path)).status().message()),
               HasSubstr("another server"));
   server_.reset();
   EXPECT_NE(access(path.c_str(), F_OK), 0);
 }
 
-TEST_F(GrpcServerTest, a_stale_unix_socket_is_replaced_but_no_other_file) {
+TEST_P(TransportTest, a_stale_unix_socket_is_replaced_but_no_other_file) {
   const std::string path = testing::TempDir() + "transport_stale.sock";
   unlink(path.c_str());
   const int stale = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -575,34 +583,29 @@ TEST_F(GrpcServerTest, a_stale_unix_socket_is_replaced_but_no_other_file) {
   path.copy(name.sun_path, sizeof name.sun_path - 1);
   ASSERT_EQ(bind(stale, reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
   close(stale);
-  start({.listen = {"unix:" + path}});
+  start(listening_on("unix:" + path));
   EXPECT_TRUE(probe("unix:" + path).ok());
   const std::string file = testing::TempDir() + "transport_file";
   std::ofstream(file) << "precious";
-  GrpcOptions options;
-  options.listen = {"unix:" + file};
-  EXPECT_THAT(std::string(GrpcServer::start(options, services_).status().message()), HasSubstr("no socket"));
+  EXPECT_THAT(std::string(try_to_start(listening_on("unix:" + file)).status().message()),
+              HasSubstr("no socket"));
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
   unlink(file.c_str());
 }
 
-TEST_F(GrpcServerTest, a_unix_socket_that_cannot_be_made_is_named_with_the_cause) {
-  GrpcOptions options;
-  options.listen = {"unix:/no/such/folder/socket"};
-  EXPECT_THAT(std::string(GrpcServer::start(options, services_).status().message()),
+TEST_P(TransportTest, a_unix_socket_that_cannot_be_made_is_named_with_the_cause) {
+  EXPECT_THAT(std::string(try_to_start(listening_on("unix:/no/such/folder/socket")).status().message()),
               testing::AllOf(HasSubstr("unix:/no/such/folder/socket"), HasSubstr("No such file")));
 }
 
-TEST_F(GrpcServerTest, a_busy_port_is_named_with_the_cause) {
+TEST_P(TransportTest, a_busy_port_is_named_with_the_cause) {
   start();
-  GrpcOptions options;
-  options.listen = {server_->addresses().at(0)};
-  const auto second = GrpcServer::start(options, services_);
+  const auto second = try_to_start(listening_on(server_->addresses().at(0)));
   EXPECT_THAT(std::string(second.status().message()),
               testing::AllOf(HasSubstr(server_->addresses().at(0)), HasSubstr("in use")));
 }
 
-TEST_F(GrpcServerTest, health_answers_for_any_name_and_follows_the_state) {
+TEST_P(TransportTest, health_answers_for_any_name_and_follows_the_state) {
   start();
   grpc::health::v1::HealthCheckRequest request;
   grpc::health::v1::HealthCheckResponse response;
@@ -620,7 +623,7 @@ TEST_F(GrpcServerTest, health_answers_for_any_name_and_follows_the_state) {
   EXPECT_THAT(std::string(probe(server_->addresses().at(0)).message()), HasSubstr("NOT_SERVING"));
 }
 
-TEST_F(GrpcServerTest, a_health_watch_is_told_every_change) {
+TEST_P(TransportTest, a_health_watch_is_told_every_change) {
   start();
   using Response = grpc::health::v1::HealthCheckResponse;
   grpc::TemplatedGenericStub<grpc::health::v1::HealthCheckRequest, Response> stub(channel_);
@@ -654,7 +657,7 @@ TEST_F(GrpcServerTest, a_health_watch_is_told_every_change) {
   health_.set_serving(true);  // nobody listens any more
 }
 
-TEST_F(GrpcServerTest, reflection_lists_services_and_hands_out_their_files) {
+TEST_P(TransportTest, reflection_lists_services_and_hands_out_their_files) {
   start();
   using Request = grpc::reflection::v1::ServerReflectionRequest;
   using Response = grpc::reflection::v1::ServerReflectionResponse;
@@ -700,6 +703,12 @@ TEST_F(GrpcServerTest, reflection_lists_services_and_hands_out_their_files) {
   request.mutable_file_containing_extension()->set_extension_number(77777);
   EXPECT_EQ(ask(request).error_response().error_code(), 5);
 }
+
+INSTANTIATE_TEST_SUITE_P(Each, TransportTest,
+                         testing::Values(config::Transport::kGrpc, config::Transport::kNative),
+                         [](const auto& transport) {
+                           return std::string(config::to_string(transport.param));
+                         });
 
 TEST(Probe, says_what_is_wrong) {
   EXPECT_FALSE(probe("nonsense").ok());
