@@ -129,7 +129,6 @@ std::string tls_text(const config::Server& server) {
 
 absl::Status serve(const config::Config& config) {
   // Rather none than plain text where TLS was asked for.
-  if (config.server.tls) return absl::UnimplementedError("[server.tls] cannot be served yet");
   StopSignal stop;
   raise_file_limit();
   Foundation foundation(config);
@@ -152,7 +151,7 @@ absl::Status serve(const config::Config& config) {
       return absl::Status(started.status().code(), "admin: " + std::string(started.status().message()));
     admin = std::move(*started);
   }
-  const auto transport = start_transport(config.server, foundation.metrics, services);
+  const auto transport = start_transport(config.server, foundation.registry, foundation.metrics, services);
   if (!transport.ok()) return transport.status();
   health.set_serving(true);
   log(Level::kInfo, "server",

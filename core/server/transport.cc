@@ -5,6 +5,8 @@
 
 #include "core/transport/grpc/server.h"
 #include "core/transport/h2/server.h"
+#include "core/transport/tls.h"
+#include "core/transport/tls_handshakes.h"
 
 namespace extprocd::server {
 namespace {
@@ -54,11 +56,20 @@ absl::StatusOr<std::unique_ptr<transport::Server>> as_server(
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<transport::Server>> start_transport(const config::Server& config,
+                                                                   telemetry::Registry& registry,
                                                                    const telemetry::Metrics& metrics,
                                                                    const transport::Services& services) {
   if (config.transport == config::Transport::kNative) {
-    return as_server(transport::H2Server::start(h2_options(config, metrics), services));
+    transport::H2Options options = h2_options(config, metrics);
+    if (config.tls) {
+      auto tls = transport::TlsContext::load(*config.tls, registry);
+      if (!tls.ok()) return tls.status();
+      options.tls = *std::move(tls);
+      options.handshakes = std::make_shared<transport::TlsHandshakes>(registry);
+    }
+    return as_server(transport::H2Server::start(options, services));
   }
+  if (config.tls) return absl::UnimplementedError("[server.tls] needs transport = \"native\"");
   return as_server(transport::GrpcServer::start(grpc_options(config, metrics), services));
 }
 

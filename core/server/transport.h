@@ -6,13 +6,16 @@
 
 #include "core/config/config.h"
 #include "core/telemetry/metrics.h"
+#include "core/telemetry/registry.h"
 #include "core/transport/server.h"
 #include "core/transport/services.h"
 
 namespace extprocd::server {
 
-/// Starts the transport that [server] names, as it says. `metrics` and `services` outlive it.
+/// Starts the transport that [server] names, as it says. What it is given besides the configuration
+/// outlives it.
 absl::StatusOr<std::unique_ptr<transport::Server>> start_transport(const config::Server& config,
+                                                                   telemetry::Registry& registry,
                                                                    const telemetry::Metrics& metrics,
                                                                    const transport::Services& services);
 

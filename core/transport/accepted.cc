@@ -26,15 +26,21 @@ std::string peer_of(int socket) {
     inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
     return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v4->sin_port));
   }
-  if (name.ss_family != AF_INET6) return {};
+  if (name.ss_family != AF_INET6) return "unix:";
   const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&name);
-  if (v6->sin6_scope_id != 0) return {};
   if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
     inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, text.data(), text.size());
     return "ipv4:" + std::string(text.data()) + ":" + std::to_string(ntohs(v6->sin6_port));
   }
   inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
-  return "ipv6:[" + std::string(text.data()) + "]:" + std::to_string(ntohs(v6->sin6_port));
+  const std::string scope = v6->sin6_scope_id == 0 ? "" : "%" + std::to_string(v6->sin6_scope_id);
+  return "ipv6:[" + std::string(text.data()) + scope + "]:" + std::to_string(ntohs(v6->sin6_port));
+}
+
+bool is_unix_socket(int socket) {
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
 }
 
 std::size_t within_file_limit(std::size_t connections) {

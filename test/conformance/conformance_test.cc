@@ -168,7 +168,7 @@ void play_over(config::Transport kind, const Scenario& scenario) {
   config.listen = {"127.0.0.1:0"};
   config.threads = 1;
   config.transport = kind;
-  const auto server = server::start_transport(config, metrics, services);
+  const auto server = server::start_transport(config, registry, metrics, services);
   ASSERT_TRUE(server.ok()) << server.status();
   GrpcPeer peer((*server)->addresses().at(0));
   play(scenario, peer);

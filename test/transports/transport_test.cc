@@ -153,7 +153,7 @@ class TransportTest : public testing::TestWithParam<config::Transport> {
   absl::StatusOr<std::unique_ptr<Server>> try_to_start(config::Server config) {
     config.transport = GetParam();
     config.threads = 2;
-    return server::start_transport(config, metrics_, services_);
+    return server::start_transport(config, registry_, metrics_, services_);
   }
 
   void start(const config::Server& config = listening_on("127.0.0.1:0")) {

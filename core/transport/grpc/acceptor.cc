@@ -129,7 +129,9 @@ void Acceptor::accept_all(int listener) {
     opened.number = connection;
     opened.inode = inode_of(connection);
     opened.peer = peer_of(connection);
-    if (!opened.peer.empty()) opened.events = traffic_.begin(opened.peer);
+    // gRPC names scopes in another way, so their connections are not looked at.
+    const bool is_tcp = !is_unix_socket(connection) && !opened.peer.empty();
+    if (is_tcp && opened.peer.find('%') == std::string::npos) opened.events = traffic_.begin(opened.peer);
     handlers_.accepted(listener, connection);
   }
 }

@@ -19,7 +19,7 @@ class PlainChannel final : public Channel {
     return moved(again([&] { return send(number(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }),
                  State::kNeedWrite);
   }
-  void end_writing() override { shutdown(number(), SHUT_WR); }
+  void end_writing() override { shutdown_writing(); }
 
  private:
   template <typename Call>
@@ -35,6 +35,8 @@ class PlainChannel final : public Channel {
 };
 
 }  // namespace
+
+void Channel::shutdown_writing() const { shutdown(number(), SHUT_WR); }
 
 std::unique_ptr<Channel> make_plain_channel(Descriptor socket) {
   return std::make_unique<PlainChannel>(std::move(socket));

@@ -34,6 +34,8 @@ class Channel {
   virtual Moved write(std::string_view bytes) = 0;
   /// Are there bytes to read that the socket will not tell of?
   [[nodiscard]] virtual bool has_unread() const { return false; }
+  /// May bytes be written? Not before TLS has shaken hands, which reading does.
+  [[nodiscard]] virtual bool is_ready() const { return true; }
   /// Says that no more will be written.
   virtual void end_writing() = 0;
 
@@ -41,6 +43,9 @@ class Channel {
 
  protected:
   explicit Channel(Descriptor socket) : socket_(std::move(socket)) {}
+  void shutdown_writing() const;
+
+ private:
   Descriptor socket_;
 };
 

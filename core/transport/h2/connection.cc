@@ -273,7 +273,7 @@ void Connection::on_writable() {
 }
 
 void Connection::flush() {
-  if (!channel_) return;
+  if (!channel_ || !channel_->is_ready()) return;
   while (unsent_.empty() || write_out()) {
     if (!channel_ || gather()) continue;
     if (resumed_.empty()) break;

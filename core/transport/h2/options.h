@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,9 @@ struct Metrics;
 }
 
 namespace extprocd::transport {
+
+class TlsContext;
+class TlsHandshakes;
 
 /// How the native transport serves; as in [server] of the configuration. A duration of 0: never.
 struct H2Options {
@@ -28,7 +32,9 @@ struct H2Options {
   std::chrono::nanoseconds keepalive_timeout = std::chrono::seconds(20);
   std::chrono::nanoseconds max_connection_age{0};  ///< a tenth more or less
   std::chrono::nanoseconds max_connection_age_grace{0};
-  const telemetry::Metrics* metrics = nullptr;  ///< counts what the limits refuse; outlives the server
+  std::shared_ptr<TlsContext> tls = {};            ///< null: plain text; Unix sockets always are
+  std::shared_ptr<TlsHandshakes> handshakes = {};  ///< not null with `tls`
+  const telemetry::Metrics* metrics = nullptr;     ///< counts what the limits refuse; outlives the server
 };
 
 }  // namespace extprocd::transport

@@ -9,6 +9,7 @@
 #include "core/transport/h2/channel.h"
 #include "core/transport/h2/loop.h"
 #include "core/transport/h2/shared.h"
+#include "core/transport/h2/tls_channel.h"
 #include "core/transport/listen.h"
 
 namespace extprocd::transport {
@@ -42,10 +43,17 @@ void H2Server::State::accept(Descriptor socket) {
   }
   shared.connections.fetch_add(1);
   std::string peer = peer_of(socket.get());
-  if (peer.empty()) peer = "unix:";
+  auto channel = is_unix_socket(socket.get()) || !shared.options.tls
+                     ? h2::make_plain_channel(std::move(socket))
+                     : h2::make_tls_channel(std::move(socket), shared.options.tls->new_session(),
+                                            *shared.options.handshakes, peer);
+  if (!channel) {
+    shared.connection_over();
+    return;
+  }
   const auto least = std::min_element(loops.begin(), loops.end(),
                                       [](const auto& a, const auto& b) { return a->load() < b->load(); });
-  (*least)->adopt(h2::make_plain_channel(std::move(socket)), std::move(peer));
+  (*least)->adopt(std::move(channel), std::move(peer));
 }
 
 absl::StatusOr<std::unique_ptr<H2Server>> H2Server::start(const H2Options& options,
