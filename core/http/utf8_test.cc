@@ -49,6 +49,18 @@ TEST(Utf8, AgreesWithProtobufOnEverySequence) {
   }
 }
 
+TEST(Utf8, AByteOutsideOfAsciiIsSeenAtEveryPlaceOfEveryLength) {
+  for (std::size_t size = 0; size <= 40; ++size) {
+    std::string text(size, '\x7F');
+    EXPECT_TRUE(is_ascii(text)) << size;
+    for (std::size_t at = 0; at < size; ++at) {
+      text[at] = '\x80';
+      EXPECT_FALSE(is_ascii(text)) << size << " at " << at;
+      text[at] = '\x7F';
+    }
+  }
+}
+
 TEST(Utf8, RepairReplacesOnlyWhatIsIllFormed) {
   EXPECT_EQ(repair_utf8(""), "");
   EXPECT_EQ(repair_utf8("caf\xC3\xA9 \xF0\x9F\x98\x80"), "caf\xC3\xA9 \xF0\x9F\x98\x80");

@@ -1,7 +1,5 @@
 #include "core/wire/decoder.h"
 
-#include "core/http/utf8.h"
-
 namespace extprocd::wire {
 namespace {
 
@@ -42,19 +40,14 @@ bool Decoder::read_tag(uint32_t& tag) {
   return true;
 }
 
-bool Decoder::next() {
-  if (at_ == end_ || !ok()) return false;
+bool Decoder::next_long_tag() {
   const char* const start = at_;
   if (!read_tag(tag_)) return false;
   if ((tag_ & 7) == kEndGroup) return fail("the end of a group that did not begin", start);
   return true;
 }
 
-bool Decoder::read(uint64_t& value) {
-  if (at_ != end_ && static_cast<uint8_t>(*at_) < 0x80) {
-    value = static_cast<uint8_t>(*at_++);
-    return true;
-  }
+bool Decoder::read_long_number(uint64_t& value) {
   const char* const after = read_varint(at_, end_, kMaxVarintBytes, value);
   if (after == nullptr) return fail("a number that is cut off or too long", at_);
   at_ = after;
@@ -82,7 +75,7 @@ bool Decoder::read(bool& value) {
   return true;
 }
 
-bool Decoder::read(std::string_view& value) {
+bool Decoder::read_long_bytes(std::string_view& value) {
   uint64_t length = 0;
   const char* const after = read_varint(at_, end_, kMaxLengthBytes, length);
   if (after == nullptr) return fail("a length that is cut off or too long", at_);
@@ -92,11 +85,6 @@ bool Decoder::read(std::string_view& value) {
   value = std::string_view(after, static_cast<std::size_t>(length));
   at_ = after + length;
   return true;
-}
-
-bool Decoder::read_utf8(std::string_view& value, const char* what) {
-  if (!read(value)) return false;
-  return http::is_utf8(value) || fail(what, at_ - value.size());
 }
 
 bool Decoder::skip(uint32_t tag, int depth) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/http/utf8.h"
+
 namespace extprocd::wire {
 
 /// Tags as a switch wants them: a field that comes with another wire type falls into its default, which is
@@ -40,14 +42,30 @@ class Decoder {
   [[nodiscard]] uint32_t tag() const { return tag_; }
 
   // The value of the current field: read it once, by its wire type.
-  [[nodiscard]] bool read(uint64_t& value);
+  [[nodiscard]] bool read(uint64_t& value) {
+    if (at_ == end_ || byte(0) >= 0x80) return read_long_number(value);
+    value = byte(0);
+    ++at_;
+    return true;
+  }
   [[nodiscard]] bool read(int64_t& value);
   /// As protobuf narrows an enum: the low 32 bits.
   [[nodiscard]] bool read(int32_t& value);
   [[nodiscard]] bool read(bool& value);
-  [[nodiscard]] bool read(std::string_view& value);
+  [[nodiscard]] bool read(std::string_view& value) {
+    // Names and values of headers mostly are shorter than 128 bytes; their lengths have one byte then.
+    if (at_ == end_ || byte(0) >= 0x80) return read_long_bytes(value);
+    const std::size_t length = byte(0);
+    if (length > static_cast<std::size_t>(end_ - at_ - 1)) return read_long_bytes(value);
+    value = std::string_view(at_ + 1, length);
+    at_ += 1 + length;
+    return true;
+  }
   /// A proto3 `string`, which must be UTF-8; `what` is the error if it is not.
-  [[nodiscard]] bool read_utf8(std::string_view& value, const char* what);
+  [[nodiscard]] bool read_utf8(std::string_view& value, const char* what) {
+    if (!read(value)) return false;
+    return http::is_ascii(value) || http::is_utf8(value) || fail(what, at_ - value.size());
+  }
   /// A submessage: calls `bool read_field(Decoder&)` at each of its fields.
   template <typename ReadField>
   [[nodiscard]] bool read_message(ReadField&& read_field) {
@@ -70,8 +88,21 @@ class Decoder {
         error_(outer.error_),
         depth_(outer.depth_ - 1) {}
 
+  [[nodiscard]] uint8_t byte(std::size_t at) const { return static_cast<uint8_t>(at_[at]); }
   /// Goes to the next field. False at the end and on an error.
-  bool next();
+  bool next() {
+    if (at_ == end_) return false;
+    // Fields up to 15 have tags of one byte; the rest, and what is wrong, takes the long way.
+    if (const uint8_t tag = byte(0); tag < 0x80 && tag >> 3 != 0 && (tag & 7) != kEndGroup) {
+      tag_ = tag;
+      ++at_;
+      return true;
+    }
+    return next_long_tag();
+  }
+  bool next_long_tag();
+  bool read_long_number(uint64_t& value);
+  bool read_long_bytes(std::string_view& value);
   [[nodiscard]] bool ok() const { return error_->what == nullptr; }
   bool fail(const char* what, const char* at);
   bool read_tag(uint32_t& tag);
