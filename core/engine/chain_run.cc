@@ -264,7 +264,7 @@ void ChainRun::set_undo_point(uint32_t phase) {
 }
 
 void ChainRun::undo() {
-  if (http::HeaderMap* map = exchange_.map(phase_of_undo_)) map->undo();
+  if (http::HeaderMap* map = exchange_.map(phase_of_undo_)) map->undo(exchange_.arena);
   exchange_.dynamic_metadata = undo_metadata_saved_ ? undo_metadata_ : wire::DynamicMetadata();
   exchange_.clear_route_cache = undo_clear_route_cache_;
   exchange_.replacement_body = undo_replacement_;

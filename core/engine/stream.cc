@@ -191,7 +191,7 @@ bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
     exchange_.body = {&slice, 1};
   } else {
     http::HeaderMap& map = *exchange_.map(incoming.phase);
-    map.set_present();
+    map.begin_original(view_.headers().size(), exchange_.arena);
     for (const wire::HeaderView& header : view_.headers())
       map.add_original(header.name, header.value, exchange_.arena);
   }

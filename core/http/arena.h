@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
-#include <memory_resource>
+#include <new>
 #include <string_view>
+#include <utility>
 
 namespace extprocd::http {
 
@@ -11,19 +14,65 @@ namespace extprocd::http {
 /// before the whole. One thread at a time.
 class Arena {
  public:
+  Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() {
+    while (blocks_ != nullptr) ::operator delete(std::exchange(blocks_, blocks_->next));
+  }
+
   /// Uninitialised memory; `align` is a power of two.
-  void* allocate(std::size_t size, std::size_t align) { return memory_.allocate(size, align); }
+  void* allocate(std::size_t size, std::size_t align) {
+    const uintptr_t begin = aligned(at_, align);
+    if (begin > end_ || size > end_ - begin) return allocate_in_new_block(size, align);
+    at_ = begin + size;
+    return reinterpret_cast<void*>(begin);
+  }
+  /// The same for an array.
+  template <typename T>
+  T* allocate_array(std::size_t count) {
+    return static_cast<T*>(allocate(count * sizeof(T), alignof(T)));
+  }
 
   /// A copy of the bytes, valid as long as the arena.
   std::string_view copy(std::string_view bytes) {
     if (bytes.empty()) return {};
-    auto* target = static_cast<char*>(memory_.allocate(bytes.size(), 1));
+    auto* target = allocate_array<char>(bytes.size());
     std::memcpy(target, bytes.data(), bytes.size());
     return {target, bytes.size()};
   }
 
  private:
-  std::pmr::monotonic_buffer_resource memory_{512, std::pmr::new_delete_resource()};
+  struct Block {
+    Block* next;
+  };
+  // Small, because most streams need little and many may be open; then larger ones for those that need more.
+  static constexpr std::size_t kFirstBlock = 512;
+  static constexpr std::size_t kLargestBlock = std::size_t{16} * 1024;
+
+  static uintptr_t aligned(uintptr_t at, std::size_t align) { return (at + align - 1) & ~(align - 1); }
+
+  void* allocate_in_new_block(std::size_t size, std::size_t align) {
+    const std::size_t needed = sizeof(Block) + size + align;
+    // What fills a block by itself gets one, and the one in use stays in use.
+    const bool has_own = needed > next_block_ / 2;
+    const std::size_t block_size = has_own ? needed : next_block_;
+    auto* const block = static_cast<Block*>(::operator new(block_size));
+    block->next = blocks_;
+    blocks_ = block;
+    const uintptr_t begin = aligned(reinterpret_cast<uintptr_t>(block + 1), align);
+    if (!has_own) {
+      next_block_ = std::min(2 * next_block_, kLargestBlock);
+      at_ = begin + size;
+      end_ = reinterpret_cast<uintptr_t>(block) + block_size;
+    }
+    return reinterpret_cast<void*>(begin);
+  }
+
+  uintptr_t at_ = 0;  // of the free bytes of the block in use
+  uintptr_t end_ = 0;
+  Block* blocks_ = nullptr;
+  std::size_t next_block_ = kFirstBlock;
 };
 
 }  // namespace extprocd::http

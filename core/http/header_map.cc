@@ -1,8 +1,7 @@
 #include "core/http/header_map.h"
 
 #include <algorithm>
-
-#include "core/http/header_syntax.h"
+#include <memory>
 
 namespace extprocd::http {
 namespace {
@@ -12,21 +11,28 @@ extproc_str str(std::string_view text) { return {text.data(), text.size()}; }
 
 bool is_named(const HeaderMap::Entry& entry, std::string_view name) { return view(entry.name) == name; }
 
-/// The values of one name, in order.
-std::vector<std::string_view> values_of(std::span<const HeaderMap::Entry> entries, std::string_view name) {
-  std::vector<std::string_view> values;
-  for (const auto& entry : entries) {
-    if (is_named(entry, name)) values.push_back(view(entry.value));
+/// Goes over the values of one name, in order.
+class Values {
+ public:
+  Values(std::span<const HeaderMap::Entry> entries, std::string_view name)
+      : at_(entries.data()), end_(entries.data() + entries.size()), name_(name) {}
+
+  /// The next one; nothing at the end.
+  std::optional<std::string_view> next() {
+    while (at_ != end_) {
+      const HeaderMap::Entry& entry = *at_++;
+      if (is_named(entry, name_)) return view(entry.value);
+    }
+    return std::nullopt;
   }
-  return values;
-}
+
+ private:
+  const HeaderMap::Entry* at_;
+  const HeaderMap::Entry* end_;
+  std::string_view name_;
+};
 
 }  // namespace
-
-void HeaderMap::add_original(std::string_view name, std::string_view value, Arena& arena) {
-  present_ = true;
-  entries_.push_back({str(lower_case(name, arena)), str(value)});
-}
 
 std::optional<std::string_view> HeaderMap::first(std::string_view name) const {
   const auto found = std::find_if(entries_.begin(), entries_.end(),
@@ -35,80 +41,86 @@ std::optional<std::string_view> HeaderMap::first(std::string_view name) const {
   return view(found->value);
 }
 
-void HeaderMap::before_edit() {
-  if (!edited()) original_ = entries_;
-  if (undo_armed_ && !undo_saved_) {
-    undo_entries_ = entries_;
-    undo_touched_ = touched_;
-    undo_saved_ = true;
-  }
+void HeaderMap::before_edit(Arena& arena) {
+  if (edits_ == nullptr) edits_ = std::construct_at(arena.allocate_array<Edits>(1));
+  if (!edited()) edits_->original.assign(entries(), arena);
+  if (!undo_armed_ || undo_saved_) return;
+  undo_saved_ = true;
+  if (edited()) edits_->undo_copy.assign(entries(), arena);
+  edits_->undo_entries = edited() ? edits_->undo_copy.span() : edits_->original.span();
+  edits_->undo_touched.assign(edits_->touched.span(), arena);
 }
 
 std::string_view HeaderMap::touch(std::string_view name, bool only_added, Arena& arena) {
-  for (Touched& touched : touched_) {
+  for (Touched& touched : edits_->touched) {
     if (touched.name != name) continue;
     touched.only_added = touched.only_added && only_added;
     return touched.name;
   }
-  touched_.push_back({arena.copy(name), only_added});
-  return touched_.back().name;
+  edits_->touched.push_back({arena.copy(name), only_added}, arena);
+  return edits_->touched.back().name;
 }
 
 void HeaderMap::set(std::string_view name, std::string_view value, Arena& arena) {
-  before_edit();
+  before_edit(arena);
   const std::string_view own_name = touch(name, /*only_added=*/false, arena);
   const extproc_str own_value = str(arena.copy(value));
-  const auto first = std::find_if(entries_.begin(), entries_.end(),
-                                  [own_name](const Entry& entry) { return is_named(entry, own_name); });
+  const auto named = [own_name](const Entry& entry) { return is_named(entry, own_name); };
+  Entry* const first = std::find_if(entries_.begin(), entries_.end(), named);
   if (first == entries_.end()) {
-    entries_.push_back({str(own_name), own_value});
+    entries_.push_back({str(own_name), own_value}, arena);
     return;
   }
   first->value = own_value;
-  entries_.erase(std::remove_if(first + 1, entries_.end(),
-                                [own_name](const Entry& entry) { return is_named(entry, own_name); }),
-                 entries_.end());
+  entries_.cut(std::remove_if(first + 1, entries_.end(), named));
 }
 
 void HeaderMap::add(std::string_view name, std::string_view value, Arena& arena) {
-  before_edit();
+  before_edit(arena);
   const std::string_view own_name = touch(name, /*only_added=*/true, arena);
-  entries_.push_back({str(own_name), str(arena.copy(value))});
+  entries_.push_back({str(own_name), str(arena.copy(value))}, arena);
 }
 
 void HeaderMap::remove(std::string_view name, Arena& arena) {
-  before_edit();
+  before_edit(arena);
   const std::string_view own_name = touch(name, /*only_added=*/false, arena);
-  std::erase_if(entries_, [own_name](const Entry& entry) { return is_named(entry, own_name); });
+  entries_.cut(std::remove_if(entries_.begin(), entries_.end(),
+                              [own_name](const Entry& entry) { return is_named(entry, own_name); }));
 }
 
-void HeaderMap::begin_undo() {
-  undo_armed_ = true;
-  undo_saved_ = false;
-}
-
-void HeaderMap::undo() {
+void HeaderMap::undo(Arena& arena) {
   if (!undo_saved_) return;
-  entries_ = undo_entries_;
-  touched_ = undo_touched_;
+  entries_.assign(edits_->undo_entries, arena);
+  edits_->touched.assign(edits_->undo_touched.span(), arena);
   undo_saved_ = false;
 }
 
 void HeaderMap::net(HeaderMutation& mutation) const {
   mutation.clear();
-  for (const Touched& touched : touched_) {
-    const auto before = values_of(original(), touched.name);
-    const auto now = values_of(entries_, touched.name);
-    if (now.empty()) {
+  if (!edited()) return;
+  for (const Touched& touched : edits_->touched) {
+    Values original_values(original(), touched.name);
+    Values values(entries(), touched.name);
+    auto before = original_values.next();
+    auto now = values.next();
+    if (!now) {
       // Also where there was none before: the data plane may have withheld it.
       mutation.remove.push_back(touched.name);
       continue;
     }
-    if (before == now) continue;
-    const bool grown = now.size() > before.size() && std::equal(before.begin(), before.end(), now.begin());
-    const bool append_all = grown && (!before.empty() || touched.only_added);
-    for (std::size_t i = append_all ? before.size() : 0; i < now.size(); ++i) {
-      mutation.set.push_back({touched.name, now[i], append_all || i > 0});
+    const bool was_there = before.has_value();
+    while (before && now && *before == *now) {
+      before = original_values.next();
+      now = values.next();
+    }
+    if (!before && !now) continue;
+    const bool append_all = !before && (was_there || touched.only_added);
+    if (!append_all) {
+      values = Values(entries(), touched.name);
+      now = values.next();
+    }
+    for (bool append = append_all; now; now = values.next(), append = true) {
+      mutation.set.push_back({touched.name, *now, append});
     }
   }
 }

@@ -4,12 +4,13 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include <extproc/abi.h>
 
 #include "core/http/arena.h"
+#include "core/http/arena_vector.h"
 #include "core/http/header_mutation.h"
+#include "core/http/header_syntax.h"
 
 namespace extprocd::http {
 
@@ -17,8 +18,8 @@ namespace extprocd::http {
 /// since, and the net difference between the two.
 ///
 /// Names are in lower case; entries keep their order; a name may come several times. Original entries are
-/// views into the message that brought them, which the caller keeps alive. What edits bring is copied into
-/// the arena. One thread at a time.
+/// views into the message that brought them, which the caller keeps alive. The entries themselves and what edits bring
+/// are in the arena, which is the same at every call and outlives the map. One thread at a time.
 class HeaderMap {
  public:
   using Entry = extproc_header;
@@ -26,15 +27,27 @@ class HeaderMap {
   /// Begins a map without entries that has not come yet.
   HeaderMap() = default;
 
+  HeaderMap(HeaderMap&&) noexcept = default;
+  HeaderMap& operator=(HeaderMap&&) noexcept = default;
+  HeaderMap(const HeaderMap&) = delete;
+  HeaderMap& operator=(const HeaderMap&) = delete;
+
+  /// Marks the map as come and makes room for its entries, of which there may be none.
+  void begin_original(std::size_t count, Arena& arena) {
+    present_ = true;
+    entries_.reserve(count, arena);
+  }
   /// Adds an entry of the original message; before any edit. Marks the map as come.
-  void add_original(std::string_view name, std::string_view value, Arena& arena);
-  /// Marks a map as come that may have no entries.
-  void set_present() { present_ = true; }
+  void add_original(std::string_view name, std::string_view value, Arena& arena) {
+    present_ = true;
+    const std::string_view own_name = lower_case(name, arena);
+    entries_.push_back({{own_name.data(), own_name.size()}, {value.data(), value.size()}}, arena);
+  }
   /// Has the message that carries this map come?
   [[nodiscard]] bool present() const { return present_; }
 
   /// All entries in order. Valid until the next edit.
-  [[nodiscard]] std::span<const Entry> entries() const { return entries_; }
+  [[nodiscard]] std::span<const Entry> entries() const { return entries_.span(); }
   /// The first value of a name (ASCII case does not matter).
   [[nodiscard]] std::optional<std::string_view> first(std::string_view name) const;
 
@@ -48,16 +61,19 @@ class HeaderMap {
   void remove(std::string_view name, Arena& arena);
 
   /// How many names have been touched.
-  [[nodiscard]] std::size_t touched() const { return touched_.size(); }
+  [[nodiscard]] std::size_t touched() const { return edits_ == nullptr ? 0 : edits_->touched.size(); }
   /// The entries as the data plane sent them.
   [[nodiscard]] std::span<const Entry> original() const {
-    return edited() ? std::span<const Entry>(original_) : std::span<const Entry>(entries_);
+    return edited() ? edits_->original.span() : entries_.span();
   }
 
   /// Begins a part of the edits that can be undone as one.
-  void begin_undo();
+  void begin_undo() {
+    undo_armed_ = true;
+    undo_saved_ = false;
+  }
   /// Takes back all edits since begin_undo().
-  void undo();
+  void undo(Arena& arena);
   /// Has anything been edited since begin_undo()?
   [[nodiscard]] bool edited_since_undo_point() const { return undo_saved_; }
 
@@ -67,7 +83,7 @@ class HeaderMap {
   /// arena.
   void net(HeaderMutation& mutation) const;
   /// Was anything touched at all? If not, net() is empty.
-  [[nodiscard]] bool edited() const { return !touched_.empty(); }
+  [[nodiscard]] bool edited() const { return touched() > 0; }
 
  private:
   struct Touched {
@@ -75,18 +91,24 @@ class HeaderMap {
     bool only_added;
   };
 
-  void before_edit();
+  /// What only an edited map needs.
+  struct Edits {
+    ArenaVector<Entry> original;  // a copy of the entries from before the first edit
+    ArenaVector<Touched> touched;
+    // What undo() goes back to. The first plugin that edits a map goes back to the original, without a copy.
+    std::span<const Entry> undo_entries;
+    ArenaVector<Entry> undo_copy;
+    ArenaVector<Touched> undo_touched;
+  };
+
+  void before_edit(Arena& arena);
   std::string_view touch(std::string_view name, bool only_added, Arena& arena);
 
-  std::vector<Entry> entries_;
-  std::vector<Entry> original_;  // a copy of entries_ from before the first edit
-  std::vector<Touched> touched_;
+  ArenaVector<Entry> entries_;
+  Edits* edits_ = nullptr;  // in the arena; null while nothing has been edited
   bool present_ = false;
-
   bool undo_armed_ = false;
   bool undo_saved_ = false;
-  std::vector<Entry> undo_entries_;
-  std::vector<Touched> undo_touched_;
 };
 
 /// Bytes of all names and values together, as data planes count them.

@@ -53,7 +53,7 @@ TEST_F(HeaderMapTest, keeps_order_and_repeated_names_in_lower_case) {
 TEST_F(HeaderMapTest, a_map_that_has_not_come_is_not_present) {
   HeaderMap map;
   EXPECT_FALSE(map.present());
-  map.set_present();
+  map.begin_original(0, arena_);
   EXPECT_TRUE(map.present());
 }
 
@@ -116,7 +116,7 @@ TEST_F(HeaderMapTest, undo_takes_back_only_what_came_since_the_undo_point) {
   map_.set("kept", "2", arena_);
   map_.remove("set-cookie", arena_);
   EXPECT_TRUE(map_.edited_since_undo_point());
-  map_.undo();
+  map_.undo(arena_);
   EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=a=1", "set-cookie=b=2", "kept=1"));
   EXPECT_THAT(net(), ElementsAre("kept=1"));
 }
@@ -124,11 +124,39 @@ TEST_F(HeaderMapTest, undo_takes_back_only_what_came_since_the_undo_point) {
 TEST_F(HeaderMapTest, undo_of_the_first_edit_leaves_the_map_unedited_and_usable) {
   map_.begin_undo();
   map_.set("x", "1", arena_);
-  map_.undo();
+  map_.undo(arena_);
   EXPECT_FALSE(map_.edited());
   map_.begin_undo();
   map_.add("set-cookie", "c=3", arena_);
   EXPECT_THAT(net(), ElementsAre("set-cookie+=c=3"));
+}
+
+TEST_F(HeaderMapTest, undo_goes_back_to_each_point_in_turn) {
+  for (int round = 0; round < 3; ++round) {
+    map_.begin_undo();
+    map_.set("kept", std::to_string(round), arena_);
+    map_.begin_undo();
+    for (int i = 0; i < 50; ++i) map_.add("gone", std::to_string(i), arena_);
+    map_.remove("host", arena_);
+    map_.undo(arena_);
+    EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=a=1", "set-cookie=b=2",
+                                       "kept=" + std::to_string(round)));
+  }
+  EXPECT_EQ(map_.original().size(), 3U);
+  EXPECT_THAT(net(), ElementsAre("kept=2"));
+}
+
+TEST_F(HeaderMapTest, a_thousand_headers_and_their_edits_stay_right) {
+  HeaderMap map;
+  map.begin_original(10, arena_);  // more come than was said
+  for (int i = 0; i < 1000; ++i) map.add_original("X-" + std::to_string(i % 500), "old", arena_);
+  map.begin_undo();
+  for (int i = 0; i < 500; i += 2) map.set("x-" + std::to_string(i), "new", arena_);
+  EXPECT_EQ(map.entries().size(), 750U);
+  map.undo(arena_);
+  EXPECT_EQ(map.entries().size(), 1000U);
+  EXPECT_EQ(map.first("x-498"), "old");
+  EXPECT_FALSE(map.edited());
 }
 
 TEST_F(HeaderMapTest, edits_copy_what_they_are_given) {

@@ -44,9 +44,8 @@ bool same_name(std::string_view a, std::string_view b) {
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return to_lower(x) == to_lower(y); });
 }
 
-std::string_view lower_case(std::string_view name, Arena& arena) {
-  if (std::none_of(name.begin(), name.end(), is_upper)) return name;
-  auto* target = static_cast<char*>(arena.allocate(name.size(), 1));
+std::string_view lower_case_copy(std::string_view name, Arena& arena) {
+  auto* target = arena.allocate_array<char>(name.size());
   std::transform(name.begin(), name.end(), target, to_lower);
   return {target, name.size()};
 }

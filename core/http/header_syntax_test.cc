@@ -37,6 +37,22 @@ TEST(HeaderSyntax, lower_case_copies_only_where_needed) {
   EXPECT_FALSE(same_name("x-a", "x-ab"));
 }
 
+TEST(HeaderSyntax, upper_case_is_seen_at_every_place_of_every_length) {
+  for (std::size_t size = 0; size <= 20; ++size) {
+    for (const char other : {'a', 'z', '@', '[', '\x7f', '\xc1', '\xda', '\0'}) {
+      std::string text(size, other);
+      EXPECT_FALSE(has_upper_case(text)) << size;
+      for (std::size_t at = 0; at < size; ++at) {
+        for (const char upper : {'A', 'M', 'Z'}) {
+          text[at] = upper;
+          EXPECT_TRUE(has_upper_case(text)) << size << " at " << at;
+        }
+        text[at] = other;
+      }
+    }
+  }
+}
+
 TEST(HeaderSyntax, a_status_is_three_digits) {
   EXPECT_EQ(parse_status("204"), 204U);
   for (const auto* bad : {"", "20", "2000", "2x4", "099", "600", "+20", " 20"})

@@ -1,0 +1,50 @@
+#include "core/http/arena.h"
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/http/arena_vector.h"
+
+namespace extprocd::http {
+namespace {
+
+TEST(Arena, memory_is_aligned_and_keeps_what_is_written_to_it) {
+  Arena arena;
+  std::vector<std::pair<char*, std::size_t>> all;
+  for (std::size_t i = 0; i < 300; ++i) {
+    const std::size_t align = std::size_t{1} << i % 7;
+    const std::size_t size = i % 50 == 49 ? 5000 : i % 40;
+    auto* const memory = static_cast<char*>(arena.allocate(size, align));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % align, 0U);
+    std::memset(memory, static_cast<int>(i % 251), size);
+    all.emplace_back(memory, size);
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(std::string(all[i].first, all[i].second),
+              std::string(all[i].second, static_cast<char>(i % 251)));
+  }
+}
+
+TEST(Arena, a_large_piece_leaves_the_block_in_use_where_it_is) {
+  Arena arena;
+  const auto* const before = static_cast<char*>(arena.allocate(8, 8));
+  static_cast<void>(arena.allocate(100000, 8));
+  EXPECT_EQ(static_cast<char*>(arena.allocate(8, 8)), before + 8);
+}
+
+TEST(ArenaVector, grows_and_keeps_its_elements) {
+  Arena arena;
+  ArenaVector<int> numbers;
+  numbers.push_back(7, arena);
+  for (int i = 1; i < 1000; ++i) numbers.push_back(*numbers.begin(), arena);  // an element of its own
+  EXPECT_EQ(numbers.size(), 1000U);
+  EXPECT_EQ(std::count(numbers.begin(), numbers.end(), 7), 1000);
+  numbers.cut(numbers.begin() + 10);
+  EXPECT_EQ(numbers.span().size(), 10U);
+}
+
+}  // namespace
+}  // namespace extprocd::http
