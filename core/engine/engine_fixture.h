@@ -124,7 +124,9 @@ class EngineFixture : public testing::Test {
     send(request);
   }
   void send(const ProcessingRequest& request) {
-    stream().receive(Message::copy(request.SerializeAsString()));
+    std::string bytes = request.SerializeAsString();
+    stream().receive(Message::borrow(bytes));
+    bytes.assign(bytes.size(), '?');  // it was lent for the call only
   }
 
   /// Were exactly these replies sent since the last call? In protobuf's text format.

@@ -17,6 +17,7 @@
 #include "core/http/mutation_rules.h"
 #include "core/wire/attributes.h"
 #include "core/wire/dynamic_metadata.h"
+#include "core/wire/request_view.h"
 
 namespace extprocd::engine {
 
@@ -41,6 +42,10 @@ class Exchange {
   /// The map of a headers or trailers phase (EXTPROC_*), or of EXTPROC_LOCAL_REPLY; null for body phases and
   /// others.
   http::HeaderMap* map(uint32_t phase);
+
+  /// Gives a headers or trailers phase its map. Copies the headers, which may be read as long as the stream, while the
+  /// message that brought them is gone when it has been answered.
+  void keep_headers(uint32_t phase, std::span<const wire::HeaderView> headers);
 
   http::Arena arena;
   std::span<const extproc_str> body;  ///< of the current body phase

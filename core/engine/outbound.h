@@ -3,12 +3,14 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/engine/chain_run.h"
 #include "core/engine/exchange.h"
+#include "core/engine/scratch.h"
 #include "core/engine/seam.h"
 #include "core/telemetry/metrics.h"
 #include "core/wire/reply_writer.h"
@@ -17,7 +19,8 @@
 namespace extprocd::engine {
 
 /// The way back to the data plane: for each message the one legal reply for its phase and body mode, cut and
-/// held back as flow control asks. In observability mode nothing goes out at all. One thread at a time.
+/// held back as flow control asks. In observability mode nothing goes out at all. One thread at a time. Replies are
+/// written in the Scratch of the message that is handled.
 class Outbound {
  public:
   /// Pieces of a streamed_response; Envoy advises at most 64 KiB a message.
@@ -25,9 +28,9 @@ class Outbound {
 
   Outbound(Sink& sink, const telemetry::Metrics& metrics) : sink_(sink), metrics_(metrics) {}
 
-  /// Takes in what the first message says of the stream. Answers flow_control_init at once, as gRFC A93
-  /// demands.
-  void begin(const wire::RequestView& first);
+  /// Takes in what the first message, which is in `scratch`, says of the stream. Answers flow_control_init at once, as
+  /// gRFC A93 demands.
+  void begin(Scratch& scratch);
 
   /// The body mode of a direction; nothing if the data plane did not say.
   [[nodiscard]] std::optional<wire::BodyMode> body_mode(wire::Direction direction) const {
@@ -38,20 +41,20 @@ class Outbound {
   [[nodiscard]] bool grpc_data_plane() const { return grpc_data_plane_; }
 
   /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache.
-  void headers(wire::Direction direction, Exchange& exchange);
-  /// Replies to one body message, whose bytes pass unchanged. False: more than `max_held` bytes of the stream
-  /// would wait for window, those of one message aside.
-  [[nodiscard]] bool body(wire::Direction direction, const wire::BodyView& body, Exchange& exchange,
-                          std::size_t max_held);
-  void trailers(wire::Direction direction, Exchange& exchange);
+  void headers(wire::Direction direction, Exchange& exchange, Scratch& scratch);
+  /// Replies to the body message in `scratch`, whose bytes pass unchanged. False: more than `max_held` bytes of the
+  /// stream would wait for window, those of one message aside.
+  [[nodiscard]] bool body(wire::Direction direction, Exchange& exchange, std::size_t max_held,
+                          Scratch& scratch);
+  void trailers(wire::Direction direction, Exchange& exchange, Scratch& scratch);
   /// Sends a local reply; drops whatever was held back.
-  void immediate(const LocalReply& reply, Exchange& exchange);
+  void immediate(const LocalReply& reply, Exchange& exchange, Scratch& scratch);
 
   /// Counts body bytes against the window that the data plane was given. False: it sent more than it may.
   [[nodiscard]] bool take_from_receive_window(wire::Direction direction, std::size_t bytes);
   /// The data plane gives back window; what was held back for want of it goes out. False: the numbers
   /// overflow.
-  [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update);
+  [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update, Scratch& scratch);
 
  private:
   static constexpr std::size_t index(wire::Direction direction) {
@@ -70,29 +73,34 @@ class Outbound {
     [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
   };
 
+  /// What only a data plane with flow control needs.
+  struct FlowControl {
+    std::array<int64_t, 2> send_window{};
+    std::array<int64_t, 2> receive_window{};
+    std::array<std::deque<Held>, 2> held;
+    std::size_t held_size = 0;  // of both, with what an entry costs besides its bytes
+  };
+
   void send(const wire::Pieces& encoded);
   [[nodiscard]] bool streamed_body(wire::Direction direction, const wire::StreamedBody& body,
-                                   const wire::Extras& extras, std::size_t max_held);
+                                   const wire::Extras& extras, std::size_t max_held,
+                                   wire::ReplyWriter& writer);
+  [[nodiscard]] bool is_holding(wire::Direction direction) const {
+    return flow_control_ != nullptr && !flow_control_->held[index(direction)].empty();
+  }
   void hold(wire::Direction direction, Held entry);
   /// Sends as much of a body as the window allows; what is left of it.
   std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
-                                                wire::Extras extras);
-  void flush(wire::Direction direction);
+                                                wire::Extras extras, wire::ReplyWriter& writer);
+  void flush(wire::Direction direction, wire::ReplyWriter& writer);
   static std::string take_metadata(Exchange& exchange);
 
   Sink& sink_;
   const telemetry::Metrics& metrics_;
-  wire::ReplyWriter writer_;
-  http::HeaderMutation mutation_;
   std::array<std::optional<wire::BodyMode>, 2> modes_;
   bool observing_ = false;
   bool grpc_data_plane_ = false;
-
-  bool flow_control_ = false;
-  std::array<int64_t, 2> send_window_{};
-  std::array<int64_t, 2> receive_window_{};
-  std::array<std::deque<Held>, 2> held_;
-  std::size_t held_size_ = 0;  // of both, with what an entry costs besides its bytes
+  std::unique_ptr<FlowControl> flow_control_;  // null where the data plane has none
 };
 
 }  // namespace extprocd::engine

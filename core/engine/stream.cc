@@ -84,84 +84,87 @@ Stream::~Stream() {
 void Stream::receive(Message message) {
   if (state_ != State::kOpen) return;
   metrics_.received_bytes.add(message.bytes().size());
-  if (message.is_borrowed()) message = Message::copy(message.bytes());
-  process(std::move(message));
+  const ScratchLease scratch;
+  process(message.bytes(), *scratch);
 }
 
-void Stream::process(Message message) {
+void Stream::process(std::string_view message, Scratch& scratch) {
   const auto begun = Clock::now();
+  const wire::RequestView& view = scratch.view;
   const auto& limits = generation_->config.server.limits;
-  if (message.bytes().size() > limits.max_message_size) {
-    over_limit(Limit::kMessageSize, "a message of " + std::to_string(message.bytes().size()) +
+  if (message.size() > limits.max_message_size) {
+    over_limit(Limit::kMessageSize, "a message of " + std::to_string(message.size()) +
                                         " bytes; server.limits.max_message_size is " +
                                         std::to_string(limits.max_message_size));
     return;
   }
   // One more than allowed, to tell.
-  if (const absl::Status parsed = view_.parse(message.bytes(), std::size_t{limits.max_headers} + 1);
+  if (const absl::Status parsed = scratch.view.parse(message, std::size_t{limits.max_headers} + 1);
       !parsed.ok()) {
     protocol_error(parsed);
     return;
   }
-  if (const absl::Status facts = take_in_stream_facts(); !facts.ok()) {
+  if (const absl::Status facts = take_in_stream_facts(scratch); !facts.ok()) {
     protocol_error(facts);
     return;
   }
-  if (view_.attribute_count() > limits.max_headers) {
-    over_limit(Limit::kAttributes, "a message with " + std::to_string(view_.attribute_count()) +
+  if (view.attribute_count() > limits.max_headers) {
+    over_limit(Limit::kAttributes, "a message with " + std::to_string(view.attribute_count()) +
                                        " attributes; server.limits.max_headers is " +
                                        std::to_string(limits.max_headers));
     return;
   }
-  if (view_.kind() == MessageKind::kNone) {
+  if (view.kind() == MessageKind::kNone) {
     metrics_.messages[kNoPhase]->add();
     return;
   }
-  const Incoming incoming{direction_of(view_.kind()), part_of(view_.kind()), phase_of(view_.kind())};
+  const Incoming incoming{direction_of(view.kind()), part_of(view.kind()), phase_of(view.kind()), scratch};
   metrics_.messages[incoming.phase]->add();
-  run_phase(incoming, std::move(message));
+  run_phase(incoming);
   metrics_.processing[incoming.phase]->observe(std::chrono::duration<double>(Clock::now() - begun).count());
 }
 
-absl::Status Stream::take_in_stream_facts() {
+absl::Status Stream::take_in_stream_facts(Scratch& scratch) {
   if (!started_) {
     started_ = true;
-    outbound_.begin(view_);
+    outbound_.begin(scratch);
     exchange_.grpc_data_plane = outbound_.grpc_data_plane();
     exchange_.facts.observability = outbound_.observing() ? 1 : 0;
     exchange_.facts.request_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kRequest));
     exchange_.facts.response_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kResponse));
   }
-  if (const auto& update = view_.client_window_update(); update && !outbound_.add_to_send_windows(*update)) {
+  // The writer served other streams before.
+  scratch.writer.set_grpc_data_plane(outbound_.grpc_data_plane());
+  const auto& update = scratch.view.client_window_update();
+  if (update && !outbound_.add_to_send_windows(*update, scratch)) {
     return absl::InvalidArgumentError("client_window_update: the window overflows");
   }
   return absl::OkStatus();
 }
 
-void Stream::run_phase(const Incoming& incoming, Message message) {
+void Stream::run_phase(const Incoming& incoming) {
+  const wire::RequestView& view = incoming.scratch.view;
   Direction& direction = directions_[static_cast<std::size_t>(incoming.direction)];
   if (direction.closed()) return;
   const bool is_body = incoming.part == Part::kBody;
-  const bool end_of_stream = view_.end_of_stream();
+  const bool end_of_stream = view.end_of_stream();
   if (const std::string_view wrong = direction.accept(incoming.part, end_of_stream); !wrong.empty()) {
     protocol_error(absl::InvalidArgumentError(std::string(wrong)));
     return;
   }
-  if (is_body && !outbound_.take_from_receive_window(incoming.direction, view_.body().body.size())) {
+  if (is_body && !outbound_.take_from_receive_window(incoming.direction, view.body().body.size())) {
     protocol_error(
         absl::ResourceExhaustedError("the data plane sent more body than its flow control window"));
     return;
   }
   const auto max_headers = generation_->config.server.limits.max_headers;
-  if (!is_body && view_.header_count() > max_headers) {
-    over_limit(Limit::kHeaders, "a message with " + std::to_string(view_.header_count()) +
+  if (!is_body && view.header_count() > max_headers) {
+    over_limit(Limit::kHeaders, "a message with " + std::to_string(view.header_count()) +
                                     " headers; server.limits.max_headers is " + std::to_string(max_headers));
     return;
   }
 
-  // Headers stay readable in later phases, so their messages stay; a body lives until it is answered.
-  if (!is_body) kept_.push_back(std::move(message));
-  const extproc_str slice = to_abi(view_.body().body);
+  const extproc_str slice = to_abi(view.body().body);
   if (chain_ == nullptr ? generation_->chains.wants_first_message() : chain_->phases() != 0) {
     if (!show_to_plugins(incoming, slice)) {
       over_limit(Limit::kAttributes,
@@ -174,7 +177,7 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
     PhaseResult result = chain_run_->run(incoming.phase, end_of_stream ? EXTPROC_END_OF_STREAM : 0);
     exchange_.body = {};
     if (result.kind == PhaseResult::Kind::kReply) {
-      reply_and_stop(*result.reply);
+      reply_and_stop(*result.reply, incoming.scratch);
       return;
     }
     if (result.kind == PhaseResult::Kind::kFail) {
@@ -187,16 +190,14 @@ void Stream::run_phase(const Incoming& incoming, Message message) {
 
 /// False: more attributes than a stream may have.
 bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice) {
+  const wire::RequestView& view = incoming.scratch.view;
   if (incoming.part == Part::kBody) {
     exchange_.body = {&slice, 1};
   } else {
-    http::HeaderMap& map = *exchange_.map(incoming.phase);
-    map.begin_original(view_.headers().size(), exchange_.arena);
-    for (const wire::HeaderView& header : view_.headers())
-      map.add_original(header.name, header.value, exchange_.arena);
+    exchange_.keep_headers(incoming.phase, view.headers());
   }
-  if (!exchange_.attributes.add(view_.attributes())) return false;
-  exchange_.metadata.update(view_.metadata_context());
+  if (!exchange_.attributes.add(view.attributes())) return false;
+  exchange_.metadata.update(view.metadata_context());
   exchange_.reply_possible = reply_possible(incoming);
   return true;
 }
@@ -226,7 +227,7 @@ void Stream::on_unknown_chain(const Incoming& incoming) {
     reply.details = "extproc_unknown_chain";
     exchange_.map(EXTPROC_LOCAL_REPLY)
         ->add_original(":status", exchange_.arena.copy(std::to_string(reply.status)), exchange_.arena);
-    reply_and_stop(reply);
+    reply_and_stop(reply, incoming.scratch);
     return;
   }
   finish(absl::NotFoundError(text), EndReason::kFailed);
@@ -243,7 +244,7 @@ void Stream::answer(const Incoming& incoming, bool end_of_stream) {
   const bool response = incoming.direction == wire::Direction::kResponse;
   switch (incoming.part) {
     case Part::kHeaders:
-      outbound_.headers(incoming.direction, exchange_);
+      outbound_.headers(incoming.direction, exchange_, incoming.scratch);
       if (exchange_.replacement_body) directions_[static_cast<std::size_t>(incoming.direction)].close();
       if (response) {
         const auto mode = outbound_.body_mode(incoming.direction);
@@ -255,8 +256,8 @@ void Stream::answer(const Incoming& incoming, bool end_of_stream) {
       exchange_.replacement_body.reset();
       break;
     case Part::kBody:
-      if (!outbound_.body(incoming.direction, view_.body(), exchange_,
-                          generation_->config.server.limits.max_held_bytes)) {
+      if (!outbound_.body(incoming.direction, exchange_, generation_->config.server.limits.max_held_bytes,
+                          incoming.scratch)) {
         over_limit(
             Limit::kHeldBytes,
             "more body waits for the data plane's flow control window than server.limits.max_held_bytes, " +
@@ -266,19 +267,19 @@ void Stream::answer(const Incoming& incoming, bool end_of_stream) {
       if (response) response_ = Response::kReleased;
       break;
     case Part::kTrailers:
-      outbound_.trailers(incoming.direction, exchange_);
+      outbound_.trailers(incoming.direction, exchange_, incoming.scratch);
       if (response) response_ = Response::kReleased;
       break;
   }
 }
 
-void Stream::reply_and_stop(const LocalReply& reply) {
+void Stream::reply_and_stop(const LocalReply& reply, Scratch& scratch) {
   exchange_.local_reply_status = reply.status;
   if (outbound_.observing()) {
     finish(absl::OkStatus(), EndReason::kReplied);
     return;
   }
-  outbound_.immediate(reply, exchange_);
+  outbound_.immediate(reply, exchange_, scratch);
   state_ = State::kReplied;
   end_plugins(EndReason::kReplied, absl::OkStatus());
 }

@@ -5,9 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 
@@ -16,8 +14,8 @@
 #include "core/engine/exchange.h"
 #include "core/engine/generation.h"
 #include "core/engine/outbound.h"
+#include "core/engine/scratch.h"
 #include "core/engine/seam.h"
-#include "core/wire/request_view.h"
 
 namespace extprocd::engine {
 
@@ -49,17 +47,18 @@ class Stream final : public ServerStream {
   struct Incoming {
     wire::Direction direction;
     Part part;
-    uint32_t phase;  // EXTPROC_*
+    uint32_t phase;    // EXTPROC_*
+    Scratch& scratch;  // has its view
   };
 
-  void process(Message message);
-  [[nodiscard]] absl::Status take_in_stream_facts();
-  void run_phase(const Incoming& incoming, Message message);
+  void process(std::string_view message, Scratch& scratch);
+  [[nodiscard]] absl::Status take_in_stream_facts(Scratch& scratch);
+  void run_phase(const Incoming& incoming);
   [[nodiscard]] bool show_to_plugins(const Incoming& incoming, const extproc_str& slice);
   [[nodiscard]] bool choose_chain(const Incoming& incoming);
   void on_unknown_chain(const Incoming& incoming);
   void answer(const Incoming& incoming, bool end_of_stream);
-  void reply_and_stop(const LocalReply& reply);
+  void reply_and_stop(const LocalReply& reply, Scratch& scratch);
   void protocol_error(const absl::Status& status);
   void over_limit(telemetry::Limit limit, const std::string& text);
   void finish(const absl::Status& status, telemetry::EndReason reason);
@@ -73,9 +72,7 @@ class Stream final : public ServerStream {
   const Chain* chain_ = nullptr;  // null until the first message that has a phase
   std::optional<ChainRun> chain_run_;
   Outbound outbound_;
-  wire::RequestView view_;
   std::array<Direction, 2> directions_;
-  std::vector<Message> kept_;  // messages whose headers plugins may still read
   State state_ = State::kOpen;
   bool started_ = false;
   bool plugins_ended_ = false;

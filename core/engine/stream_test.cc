@@ -408,6 +408,49 @@ TEST_F(StreamTest, limits_end_the_stream_with_resource_exhausted_and_count) {
   EXPECT_THAT(std::string(sink_.status->message()), HasSubstr("server.limits.max_message_size"));
 }
 
+TEST_F(StreamTest, a_stream_whose_message_comes_from_within_another_ones_gets_the_right_reply) {
+  Stream other(generation_, sink_, {}, 43);
+  const std::string message = [] {
+    ProcessingRequest request;
+    request.mutable_response_headers();
+    return request.SerializeAsString();
+  }();
+  add_plugin("nests", {EXTPROC_REQUEST_BODY}).on_phase = [&](extproc_call*, uint32_t, uint32_t) {
+    if (sink_.replies.empty()) other.receive(Message::borrow(message));
+    return EXTPROC_CONTINUE;
+  };
+  send(with(R"(request_body { body: "abc" end_of_stream: true })", kConfigDuplex));
+  expect_replies(
+      {"response_headers {}",
+       R"(request_body { response { body_mutation { streamed_response { body: "abc" end_of_stream: true } } } })"});
+}
+
+TEST_F(StreamTest, headers_of_all_maps_stay_readable_to_the_end_of_the_stream) {
+  std::string seen;
+  ScriptedPlugin& plugin =
+      add_plugin("reads", {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_TRAILERS, EXTPROC_RESPONSE_HEADERS});
+  plugin.on_end = [&](extproc_call* call, const extproc_stream_end&) {
+    for (const uint32_t map : {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_TRAILERS, EXTPROC_RESPONSE_HEADERS}) {
+      const extproc_header* entries = nullptr;
+      size_t count = 0;
+      ASSERT_EQ(plugin.api().headers(call, map, &entries, &count), EXTPROC_OK);
+      for (size_t i = 0; i < count; ++i) {
+        seen +=
+            std::string(entries[i].name.data, entries[i].name.size) + "=" +
+            (entries[i].value.size == 0 ? "" : std::string(entries[i].value.data, entries[i].value.size)) +
+            ";";
+      }
+    }
+  };
+  send(R"(request_headers { headers { headers { key: ":path" raw_value: "/a" } headers { key: "Empty" }
+                                      headers { key: "" raw_value: "x" } headers { key: "V" value: "old" } } })");
+  send(R"(request_trailers { trailers { headers { key: "t" raw_value: "1" } } })");
+  send("response_headers {}");
+  sink_.replies.clear();
+  stream().half_closed();
+  EXPECT_EQ(seen, ":path=/a;empty=;=x;v=old;t=1;");
+}
+
 TEST_F(StreamTest, ten_thousand_chunks_get_ten_thousand_replies) {
   send("request_headers {} protocol_config { request_body_mode: STREAMED }");
   for (int i = 0; i < 10000; ++i) send(R"(request_body { body: "x" })");

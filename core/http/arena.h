@@ -28,6 +28,10 @@ class Arena {
     at_ = begin + size;
     return reinterpret_cast<void*>(begin);
   }
+  /// Lets the next allocations, of so many bytes together, come out of one block.
+  void reserve(std::size_t size) {
+    if (size > end_ - at_) begin_block(size);
+  }
   /// The same for an array.
   template <typename T>
   T* allocate_array(std::size_t count) {
@@ -43,30 +47,38 @@ class Arena {
   }
 
  private:
-  struct Block {
+  struct alignas(std::max_align_t) Block {
     Block* next;
   };
   // Small, because most streams need little and many may be open; then larger ones for those that need more.
-  static constexpr std::size_t kFirstBlock = 512;
+  static constexpr std::size_t kFirstBlock = 256;
   static constexpr std::size_t kLargestBlock = std::size_t{16} * 1024;
 
   static uintptr_t aligned(uintptr_t at, std::size_t align) { return (at + align - 1) & ~(align - 1); }
 
   void* allocate_in_new_block(std::size_t size, std::size_t align) {
-    const std::size_t needed = sizeof(Block) + size + align;
+    const std::size_t needed = size + align;
     // What fills a block by itself gets one, and the one in use stays in use.
-    const bool has_own = needed > next_block_ / 2;
-    const std::size_t block_size = has_own ? needed : next_block_;
-    auto* const block = static_cast<Block*>(::operator new(block_size));
+    if (needed > next_block_ / 2) {
+      return reinterpret_cast<void*>(aligned(reinterpret_cast<uintptr_t>(add_block(needed)), align));
+    }
+    begin_block(needed);
+    return allocate(size, align);
+  }
+
+  void begin_block(std::size_t least) {
+    const std::size_t size = std::max(least, next_block_);
+    at_ = reinterpret_cast<uintptr_t>(add_block(size));
+    end_ = at_ + size;
+    next_block_ = std::min(2 * next_block_, kLargestBlock);
+  }
+
+  /// Where a new block's memory begins.
+  void* add_block(std::size_t size) {
+    auto* const block = static_cast<Block*>(::operator new(sizeof(Block) + size));
     block->next = blocks_;
     blocks_ = block;
-    const uintptr_t begin = aligned(reinterpret_cast<uintptr_t>(block + 1), align);
-    if (!has_own) {
-      next_block_ = std::min(2 * next_block_, kLargestBlock);
-      at_ = begin + size;
-      end_ = reinterpret_cast<uintptr_t>(block) + block_size;
-    }
-    return reinterpret_cast<void*>(begin);
+    return block + 1;
   }
 
   uintptr_t at_ = 0;  // of the free bytes of the block in use

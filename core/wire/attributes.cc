@@ -106,6 +106,10 @@ MetadataReader& MetadataReader::operator=(MetadataReader&&) noexcept = default;
 
 void MetadataReader::update(std::span<const std::string_view> occurrences) {
   if (occurrences.empty()) return;
+  // Envoy sets the field on every message, mostly with nothing in it.
+  const bool says_nothing =
+      std::all_of(occurrences.begin(), occurrences.end(), [](std::string_view part) { return part.empty(); });
+  if (says_nothing && state_ == nullptr) return;
   if (state_ == nullptr) state_ = std::make_unique<State>();
   state_->bytes.clear();
   for (const std::string_view part : occurrences)

@@ -24,6 +24,9 @@ class Encoder {
   /// What was put since clear(); valid as view() is, and as long as what was borrowed.
   [[nodiscard]] Pieces pieces() const;
 
+  /// Bytes that are kept from message to message.
+  [[nodiscard]] std::size_t buffer_size() const { return buffer_.size(); }
+
   void put_varint(uint32_t field, uint64_t value);
   void put_double(uint32_t field, double value);
   void put_bytes(uint32_t field, std::string_view value);

@@ -64,6 +64,8 @@ class ReplyWriter {
   /// For a gRPC data plane `value` is written too, where it can be: grpc-go reads it for all names but those
   /// in -bin.
   void set_grpc_data_plane(bool is_grpc) { grpc_data_plane_ = is_grpc; }
+  /// Bytes that are kept from reply to reply: about as many as the largest one had.
+  [[nodiscard]] std::size_t buffer_size() const { return out_.buffer_size(); }
 
   [[nodiscard]] std::string_view headers(Direction direction, const HeaderReply& reply,
                                          const Extras& extras = {});

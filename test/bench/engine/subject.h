@@ -46,6 +46,7 @@ class Subject {
   [[nodiscard]] std::size_t message_count() const { return messages_.size(); }
   /// Of all messages together.
   [[nodiscard]] std::size_t message_bytes() const;
+  [[nodiscard]] std::size_t first_message_bytes() const { return messages_.front().size(); }
   /// Leads so many streams through the engine, one after the other. Ends the program if replies are missing.
   void run(std::size_t streams);
   /// Opens a stream, shows it its first message and leaves it so.
