@@ -25,7 +25,7 @@ TEST(ConfigTest, a_whole_file_is_read) {
 [server]
 listen = ["127.0.0.1:1", "unix:/tmp/x"]
 threads = 2
-transport = "native"
+transport = "grpc"
 [server.limits]
 max_message_size = "1MiB"
 max_headers = 10
@@ -91,7 +91,7 @@ module = "two.so"
   EXPECT_EQ(config.server.limits.max_connections, 8U);
   EXPECT_EQ(config.server.limits.max_streams, 9U);
   EXPECT_EQ(config.server.limits.max_held_bytes, 102400U);
-  EXPECT_EQ(config.server.transport, Transport::kNative);
+  EXPECT_EQ(config.server.transport, Transport::kGrpc);
   EXPECT_EQ(config.server.limits.max_header_list_size, 8192U);
   EXPECT_EQ(config.server.limits.handshake_timeout, 3);
   EXPECT_EQ(config.server.limits.idle_timeout, 3600);

@@ -32,7 +32,7 @@ TEST(CommandLineTest, nothing_given_serves_the_built_in_configuration) {
 TEST(CommandLineTest, flags_override_the_file) {
   const CommandLine line = parse({"--config", "c.toml", "--listen", "127.0.0.1:1", "--listen", "unix:/tmp/x",
                                   "--admin", "off", "--plugin-dir", "/p", "--threads", "3", "--log-level",
-                                  "debug", "--transport", "native", "--check"});
+                                  "debug", "--transport", "grpc", "--check"});
   EXPECT_EQ(line.action, Action::kCheck);
   EXPECT_EQ(line.config_file, "c.toml");
   const config::Config config = applied(line);
@@ -41,7 +41,7 @@ TEST(CommandLineTest, flags_override_the_file) {
   EXPECT_EQ(config.plugins.directory, "/p");
   EXPECT_EQ(config.server.threads, 3U);
   EXPECT_EQ(config.log.level, "debug");
-  EXPECT_EQ(config.server.transport, config::Transport::kNative);
+  EXPECT_EQ(config.server.transport, config::Transport::kGrpc);
 }
 
 TEST(CommandLineTest, the_sample_servers_flags_are_taken_with_one_dash_or_two) {

@@ -130,9 +130,9 @@ class Process:
             raise Failed(f"{self.name} ended with code {code}:\n{text}")
 
 
-def transport_flags() -> list[str]:
-    """The transport to test with, where the environment names one; else what is the default."""
-    return ["--transport", os.environ["EXTPROCD_TRANSPORT"]] if "EXTPROCD_TRANSPORT" in os.environ else []
+# Of the server under test.
+TRANSPORT = os.environ.get("EXTPROCD_TRANSPORT", "native")
+TRANSPORT_FLAGS = ["--transport", TRANSPORT] if "EXTPROCD_TRANSPORT" in os.environ else []
 
 
 class Extprocd(Process):
@@ -154,7 +154,7 @@ class Extprocd(Process):
         command = [str(BINARY), "--listen", self.address, "--admin", self.admin]
         if self.config_path:
             command += ["--config", str(self.config_path)]
-        return command + transport_flags() + self.flags
+        return [*command, *TRANSPORT_FLAGS, *self.flags]
 
     def is_ready(self) -> bool:
         return http_get(f"http://{self.admin}/readyz")[0] == 200
@@ -183,7 +183,7 @@ class SampleServer(Extprocd):
     def command(self) -> list[str]:
         program = self.folder / "server"
         program.symlink_to(BINARY)
-        return [str(program), "-grpcport", self.address, "--admin", self.admin, *transport_flags(), *self.flags]
+        return [str(program), "-grpcport", self.address, "--admin", self.admin, *TRANSPORT_FLAGS, *self.flags]
 
 
 def envoy_versions() -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 
-from rig import Extprocd, eventually, free_port
+from rig import TRANSPORT, Extprocd, eventually, free_port
 from trial import CONFIG, attack, memory
 from wire import (
     FULL_DUPLEX_STREAMED,
@@ -211,7 +211,9 @@ def test_a_header_list_without_end() -> None:
     part = header_block(extra=[("x", "y" * 10_000)])
 
     def act(server: Extprocd) -> None:
-        before = limit_hits(server, "unfinished")
+        # grpc++ does not count CONTINUATION frames: there the connection is ended for what it sends in all.
+        limit = "unfinished" if TRANSPORT == "grpc" else "continuation_flood"
+        before = limit_hits(server, limit)
         with Connection(server.address) as connection:
             stream = connection.new_stream()
             connection.send(HeadersFrame(stream, data=part).serialize())
@@ -219,7 +221,7 @@ def test_a_header_list_without_end() -> None:
                 for _ in range(10_000):
                     connection.send(continuation(stream, part, end=False) * 10)
                     time.sleep(0.001)
-        assert eventually(lambda: limit_hits(server, "unfinished") == before + 1)
+        assert eventually(lambda: limit_hits(server, limit) == before + 1)
 
     # Four messages of the largest size, what comes until the server looks, and what gRPC makes of it in the end.
     attack("a header list without end", act, bound=400, config=CONFIG + "[server.limits]\nmax_message_size = '8MiB'\n")

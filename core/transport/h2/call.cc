@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kMaxUnsent = 1 << 20;
 /// Buffers that are larger go back to the loop when they are empty: an idle stream keeps little.
 constexpr std::size_t kOwnBuffer = 1 << 10;
+/// Room for a message that comes in parts, to begin with.
+constexpr std::size_t kFirstRoom = 64 << 10;
 /// What has been sent is dropped from the front of a buffer in pieces of so much.
 constexpr std::size_t kCompactAt = 256 << 10;
 
@@ -172,6 +174,9 @@ void Call::begin_partial(std::string_view bytes) {
 std::string_view Call::continue_partial(std::string_view bytes) {
   const auto append = [&](std::size_t wanted) {
     const std::size_t size = std::min(wanted - partial_.size(), bytes.size());
+    // A string would grow by half too much; and who only announces much is given room for what he sends.
+    if (partial_.size() + size > partial_.capacity())
+      partial_.reserve(std::min(wanted, std::max(2 * partial_.size(), kFirstRoom)));
     partial_.append(bytes.substr(0, size));
     bytes.remove_prefix(size);
     return partial_.size() == wanted;
