@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -155,7 +156,7 @@ extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operati
                            "the value has control characters or is longer than 16384 bytes");
     }
     const std::string_view reason =
-        refusal(exchange, kind_of(map_id), operation, name, value, exchange.replacement_body.has_value());
+        refusal(exchange, kind_of(map_id), operation, name, value, exchange.replacement_body != nullptr);
     if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
     if (operation == http::Operation::kRemove) {
       if (map->touched() >= exchange.rules.max_headers && !map->first(name)) {
@@ -209,7 +210,7 @@ extproc_status replace_body(extproc_call* call, extproc_str text) {
       return refuse(call, EXTPROC_UNSUPPORTED,
                     "a gRPC data plane cannot replace a body from the headers phase");
     }
-    call->exchange.replacement_body = from_abi(text);
+    call->exchange.replacement_body = std::make_shared<const std::string>(from_abi(text));
     return EXTPROC_OK;
   });
 }

@@ -3,8 +3,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include <extproc/abi.h>
@@ -37,9 +39,13 @@ class ChainRun {
   ChainRun(const ChainRun&) = delete;
   ChainRun& operator=(const ChainRun&) = delete;
 
+  using Clock = std::chrono::steady_clock;
+
   /// Runs a phase (EXTPROC_*) through the plugins that asked for it and whose condition holds: requests in order,
   /// responses in the chain's response order.
   PhaseResult run(uint32_t phase, uint32_t flags);
+  /// When the last callback of the phase that ran last returned; nothing if there was none.
+  [[nodiscard]] std::optional<Clock::time_point> last_return() const { return last_return_; }
 
   /// Tells every plugin that had begun that the stream is over, in reverse order. Once.
   void end(uint32_t reason, uint32_t grpc_status, std::chrono::nanoseconds duration);
@@ -52,15 +58,25 @@ class ChainRun {
     std::chrono::nanoseconds spent{0};
   };
 
+  /// What a failed callback's changes are undone to, besides the header maps' own undo points.
+  struct UndoPoint {
+    uint32_t phase;
+    bool clear_route_cache;
+    std::shared_ptr<const std::string> replacement_body;
+    wire::DynamicMetadata metadata;
+  };
+
   PhaseResult run_from_cursor();
   std::optional<PhaseResult> run_link(std::size_t position);
   bool takes_part(const ChainLink& link, LinkState& state);
   bool begin(std::size_t position, extproc_call& call);
-  std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call);
   PhaseResult reply_with(std::size_t position, LocalReply reply);
-  extproc_action call_phase(std::size_t position, extproc_call& call, uint32_t flags);
-  void set_undo_point(uint32_t phase);
-  void undo();
+  std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call,
+                                        const UndoPoint& before);
+  extproc_action call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
+                             const UndoPoint& before);
+  UndoPoint set_undo_point(uint32_t phase);
+  void undo(const UndoPoint& before);
   void* state_of(const ChainLink& link);
 
   const Chain& chain_;
@@ -72,13 +88,7 @@ class ChainRun {
   uint32_t phase_ = 0;
   uint32_t flags_ = 0;
   std::size_t step_ = 0;
-
-  // What undo() goes back to, besides the header maps' own undo points.
-  wire::DynamicMetadata undo_metadata_;
-  uint32_t phase_of_undo_ = 0;
-  bool undo_metadata_saved_ = false;
-  bool undo_clear_route_cache_ = false;
-  std::optional<std::string> undo_replacement_;
+  std::optional<Clock::time_point> last_return_;
 };
 
 }  // namespace extprocd::engine

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,10 +55,10 @@ class Exchange {
   wire::DynamicMetadata dynamic_metadata;  ///< set since the last reply
   Store store;
   bool clear_route_cache = false;
-  bool grpc_data_plane = false;                 ///< whose rules for header changes are gRFC A93's
-  std::optional<std::string> replacement_body;  ///< of the current headers phase
-  bool reply_possible = true;                   ///< can an immediate response still go out?
-  uint32_t local_reply_status = 0;              ///< HTTP status of the immediate response that was sent
+  bool grpc_data_plane = false;                         ///< whose rules for header changes are gRFC A93's
+  std::shared_ptr<const std::string> replacement_body;  ///< of the current headers phase; null: none
+  bool reply_possible = true;                           ///< can an immediate response still go out?
+  uint32_t local_reply_status = 0;  ///< HTTP status of the immediate response that was sent
 
   extproc_stream_facts facts{};
   const http::MutationRules& rules;

@@ -70,8 +70,7 @@ Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const S
       metrics_(*generation_->metrics),
       sink_(sink),
       exchange_(id, facts, generation_->config.mutation_rules),
-      outbound_(sink, metrics_),
-      started_at_(Clock::now()) {
+      outbound_(sink, metrics_) {
   metrics_.streams_started.add();
   metrics_.streams_active.add(1);
 }
@@ -104,6 +103,7 @@ void Stream::process(std::string_view message, Scratch& scratch) {
     protocol_error(parsed);
     return;
   }
+  if (!started_) started_at_ = begun;
   if (const absl::Status facts = take_in_stream_facts(scratch); !facts.ok()) {
     protocol_error(facts);
     return;
@@ -121,7 +121,10 @@ void Stream::process(std::string_view message, Scratch& scratch) {
   const Incoming incoming{direction_of(view.kind()), part_of(view.kind()), phase_of(view.kind()), scratch};
   metrics_.messages[incoming.phase]->add();
   run_phase(incoming);
-  metrics_.processing[incoming.phase]->observe(std::chrono::duration<double>(Clock::now() - begun).count());
+  // If a plugin was called, the clock has been read since.
+  const auto last_return = chain_run_ ? chain_run_->last_return() : std::nullopt;
+  const auto spent = (last_return >= begun ? *last_return : Clock::now()) - begun;
+  metrics_.processing[incoming.phase]->observe(std::chrono::duration<double>(spent).count());
 }
 
 absl::Status Stream::take_in_stream_facts(Scratch& scratch) {

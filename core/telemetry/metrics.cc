@@ -69,7 +69,7 @@ Metrics::Metrics(Registry& registry)
                                       "Streams whose x-extproc-chain names no chain.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] = &registry.histogram("extproc_processing_duration_seconds",
-                                        "Time from a message's coming to its reply, all plugins included.",
+                                        "Time from a message's coming until its reply is known, all plugins included.",
                                         kDurationBounds, {{"phase", kPhases[i]}});
   }
 }

@@ -56,7 +56,7 @@ struct Metrics {
   std::array<Counter*, 7> messages;       ///< by Phase; the last is for messages without one (window updates)
   Counter& received_bytes;
   Counter& sent_bytes;
-  std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming to its reply
+  std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming until its reply is known
   std::array<Counter*, 16> limits;       ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
