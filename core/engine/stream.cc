@@ -72,12 +72,12 @@ Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const S
       exchange_(id, facts, generation_->config.mutation_rules),
       outbound_(sink, metrics_) {
   metrics_.streams_started.add();
-  metrics_.streams_active.add(1);
+  metrics_.streams_active.begin();
 }
 
 Stream::~Stream() {
   if (state_ != State::kOver) cancelled(Cancel::kPeer);
-  metrics_.streams_active.add(-1);
+  metrics_.streams_active.end();
 }
 
 void Stream::receive(Message message) {

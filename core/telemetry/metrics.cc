@@ -51,7 +51,7 @@ std::string_view to_string(Phase phase) { return kPhases.at(static_cast<std::siz
 
 Metrics::Metrics(Registry& registry)
     : streams_started(registry.counter("extproc_streams_started_total", "Process streams opened.")),
-      streams_active(registry.gauge("extproc_streams_active", "Process streams open now.")),
+      streams_active(registry.open_count("extproc_streams_active", "Process streams open now.")),
       streams_ended(counters(registry, "extproc_streams_ended_total", "Process streams ended, by reason.",
                              "reason", kEndReasons)),
       messages(counters(registry, "extproc_messages_total", "Messages from the data plane, by phase.",

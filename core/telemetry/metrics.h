@@ -51,13 +51,14 @@ struct Metrics {
   explicit Metrics(Registry& registry);
 
   Counter& streams_started;
-  Gauge& streams_active;
+  OpenCount& streams_active;
   std::array<Counter*, 6> streams_ended;  ///< by EndReason
   std::array<Counter*, 7> messages;       ///< by Phase; the last is for messages without one (window updates)
   Counter& received_bytes;
   Counter& sent_bytes;
-  std::array<Histogram*, 6> processing;  ///< by Phase: seconds from a message's coming until its reply is known
-  std::array<Counter*, 16> limits;       ///< by Limit
+  std::array<Histogram*, 6>
+      processing;                  ///< by Phase: seconds from a message's coming until its reply is known
+  std::array<Counter*, 16> limits; ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
 };

@@ -17,8 +17,9 @@ namespace {
 struct Function {
   std::function<double()> read;
 };
-using Metric = std::variant<std::unique_ptr<Counter>, std::unique_ptr<FloatCounter>, std::unique_ptr<Gauge>,
-                            std::unique_ptr<Histogram>, Function>;
+using Metric =
+    std::variant<std::unique_ptr<Counter>, std::unique_ptr<FloatCounter>, std::unique_ptr<OpenCount>,
+                 std::unique_ptr<Gauge>, std::unique_ptr<Histogram>, Function>;
 
 struct Series {
   Labels labels;
@@ -56,6 +57,8 @@ prometheus::ClientMetric to_client_metric(const Series& series) {
           out.counter.value = static_cast<double>(metric->value());
         } else if constexpr (std::is_same_v<T, std::unique_ptr<FloatCounter>>) {
           out.counter.value = metric->value();
+        } else if constexpr (std::is_same_v<T, std::unique_ptr<OpenCount>>) {
+          out.gauge.value = static_cast<double>(metric->value());
         } else if constexpr (std::is_same_v<T, std::unique_ptr<Gauge>>) {
           out.gauge.value = metric->value();
         } else if constexpr (std::is_same_v<T, std::unique_ptr<Histogram>>) {
@@ -86,10 +89,9 @@ T& must(absl::StatusOr<T*> made) {
 
 }  // namespace
 
-std::size_t thread_slot() {
+std::size_t detail::take_slot() noexcept {
   static std::atomic<std::size_t> next{0};
-  thread_local const std::size_t slot = next.fetch_add(1, std::memory_order_relaxed);
-  return slot;
+  return next.fetch_add(1, std::memory_order_relaxed);
 }
 
 uint64_t Counter::value() const noexcept {
@@ -177,6 +179,11 @@ Registry::~Registry() = default;
 Counter& Registry::counter(const std::string& name, const std::string& help, const Labels& labels) {
   return must(state_->get<Counter>(name, help, prometheus::MetricType::Counter, labels,
                                    [&] { return std::make_unique<Counter>(state_->cells); }));
+}
+
+OpenCount& Registry::open_count(const std::string& name, const std::string& help, const Labels& labels) {
+  return must(state_->get<OpenCount>(name, help, prometheus::MetricType::Gauge, labels,
+                                     [&] { return std::make_unique<OpenCount>(state_->cells); }));
 }
 
 Gauge& Registry::gauge(const std::string& name, const std::string& help, const Labels& labels) {

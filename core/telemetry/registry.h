@@ -24,9 +24,18 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 inline constexpr std::array<double, 14> kDurationBounds = {1e-6,   2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4,
                                                            2.5e-4, 5e-4,   1e-3, 5e-3, 2.5e-2, 1e-1, 2e-1};
 
+namespace detail {
+inline constexpr std::size_t kNoSlot = static_cast<std::size_t>(-1);
+inline constinit thread_local std::size_t own_slot = kNoSlot;
+std::size_t take_slot() noexcept;
+}  // namespace detail
+
 /// The place of the calling thread among the cells of every metric. Threads get places in the order in which
 /// they first count; all that come after the last place share it.
-std::size_t thread_slot();
+inline std::size_t thread_slot() noexcept {
+  if (detail::own_slot == detail::kNoSlot) detail::own_slot = detail::take_slot();
+  return detail::own_slot;
+}
 
 inline constexpr std::size_t kCacheLine = 64;
 
@@ -52,6 +61,19 @@ class Counter {
     std::atomic<uint64_t> value{0};
   };
   std::vector<Cell> cells_;
+};
+
+/// How many there are now of what begins and ends. Each thread counts in a cell of its own, as in Counter. All
+/// functions from any thread.
+class OpenCount {
+ public:
+  explicit OpenCount(std::size_t cells) : changes_(cells) {}
+  void begin() noexcept { changes_.add(1); }
+  void end() noexcept { changes_.add(static_cast<uint64_t>(-1)); }  // the sum wraps around, and is right
+  [[nodiscard]] int64_t value() const noexcept { return static_cast<int64_t>(changes_.value()); }
+
+ private:
+  Counter changes_;
 };
 
 /// A number of any kind, for what plugins count. All functions from any thread.
@@ -114,6 +136,8 @@ class Registry {
 
   // For names that are known to be right; a mistake ends the process.
   Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {});
+  OpenCount& open_count(const std::string& name, const std::string& help,
+                        const Labels& labels = {});  // a gauge
   Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& histogram(const std::string& name, const std::string& help, std::span<const double> bounds,
                        const Labels& labels = {});

@@ -18,6 +18,7 @@ TEST(Registry, many_threads_count_without_losing_anything_also_beyond_the_cells)
   Registry registry(2);
   Counter& counter = registry.counter("c_total", "C.");
   Gauge& gauge = registry.gauge("g", "G.");
+  OpenCount& level = registry.open_count("l", "L.");
   const std::vector<double> bounds = {1, 2};
   Histogram& histogram = registry.histogram("h", "H.", bounds);
   std::vector<std::thread> threads;
@@ -26,6 +27,8 @@ TEST(Registry, many_threads_count_without_losing_anything_also_beyond_the_cells)
       for (int i = 0; i < 10000; ++i) {
         counter.add();
         gauge.add(i % 2 == 0 ? 1 : -1);
+        level.begin();
+        if (i % 2 == 0) level.end();
         histogram.observe(i % 4);
       }
     });
@@ -33,9 +36,20 @@ TEST(Registry, many_threads_count_without_losing_anything_also_beyond_the_cells)
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(counter.value(), 160000U);
   EXPECT_EQ(gauge.value(), 0);
+  EXPECT_EQ(level.value(), 80000);
   const auto snapshot = histogram.snapshot();
   EXPECT_EQ(snapshot.buckets, (std::vector<uint64_t>{80000, 40000, 40000}));
   EXPECT_EQ(snapshot.sum, 240000);
+}
+
+TEST(Registry, what_begins_on_one_thread_may_end_on_another) {
+  Registry registry(8);
+  OpenCount& level = registry.open_count("open", "Open.");
+  level.begin();
+  level.begin();
+  std::thread([&] { level.end(); }).join();
+  EXPECT_EQ(level.value(), 1);
+  EXPECT_THAT(registry.text(), HasSubstr("# TYPE open gauge\nopen 1\n"));
 }
 
 TEST(Registry, the_text_is_prometheus_exposition_with_cumulative_buckets) {
