@@ -14,7 +14,7 @@
 #include <sys/signalfd.h>
 
 #include "core/wire/request_view.h"
-#include "test/bench/bare/answers.h"
+#include "test/bench/answers.h"
 #include "test/bench/poller.h"
 #include "test/bench/session.h"
 #include "test/bench/socket.h"
@@ -32,11 +32,13 @@ struct Workbench {
   uint64_t reset = 0;  ///< of those, by either side
 };
 
-class Call : public Stream {
+class Call final : public Stream, private ReplySink {
  public:
   explicit Call(Workbench& bench) : bench_(bench) {}
 
  private:
+  void send_reply(const wire::Pieces& message) override { send_message(message); }
+
   void on_message(std::string_view message) override {
     if (!bench_.request.parse(message).ok()) return end_with("3");  // INVALID_ARGUMENT
     if (bench_.request.protocol_config()) modes_ = *bench_.request.protocol_config();

@@ -1,4 +1,4 @@
-#include "test/bench/bare/answers.h"
+#include "test/bench/answers.h"
 
 #include <algorithm>
 
@@ -23,9 +23,7 @@ Answers::Answers(std::string_view set_header, Fault fault) : fault_(fault) {
         {set_header.substr(0, colon), set_header.substr(std::min(colon + 1, set_header.size()))});
   }
   const auto can = [this](MessageKind kind, std::string_view reply) {
-    std::string& frames = canned_.at(static_cast<std::size_t>(kind));
-    append_framed(frames, reply);
-    if (fault_ == Fault::kExtra && kind == MessageKind::kResponseHeaders) append_framed(frames, reply);
+    canned_.at(static_cast<std::size_t>(kind)) = reply;
   };
   const bool swapped = fault_ == Fault::kKind;
   const Direction request = swapped ? Direction::kResponse : Direction::kRequest;
@@ -44,17 +42,20 @@ bool Answers::is_echoed(BodyMode mode) const {
   return mode == BodyMode::kFullDuplexStreamed || mode == BodyMode::kGrpc;
 }
 
-void Answers::answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, Stream& stream) {
+void Answers::answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, ReplySink& sink) {
   if (request.kind() == MessageKind::kRequestBody && is_echoed(modes.request_body_mode)) {
-    return echo(request, Direction::kRequest, stream);
+    return echo(request, Direction::kRequest, sink);
   }
   if (request.kind() == MessageKind::kResponseBody && is_echoed(modes.response_body_mode)) {
-    return echo(request, Direction::kResponse, stream);
+    return echo(request, Direction::kResponse, sink);
   }
-  stream.send(canned_.at(static_cast<std::size_t>(request.kind())));
+  if (request.kind() == MessageKind::kNone) return;
+  const std::string& reply = canned_.at(static_cast<std::size_t>(request.kind()));
+  sink.send_reply(reply);
+  if (fault_ == Fault::kExtra && request.kind() == MessageKind::kResponseHeaders) sink.send_reply(reply);
 }
 
-void Answers::echo(const wire::RequestView& request, wire::Direction direction, Stream& stream) {
+void Answers::echo(const wire::RequestView& request, wire::Direction direction, ReplySink& sink) {
   std::string_view rest = request.body().body;
   std::string changed;
   if (fault_ == Fault::kEcho && !rest.empty()) {
@@ -67,7 +68,7 @@ void Answers::echo(const wire::RequestView& request, wire::Direction direction, 
     wire::StreamedBody piece{.bytes = rest.substr(0, kPiece)};
     rest.remove_prefix(piece.bytes.size());
     piece.end_of_stream = rest.empty() && request.end_of_stream();
-    stream.send_message(writer_.streamed_body(direction, piece));
+    sink.send_reply(writer_.streamed_body(direction, piece));
   } while (!rest.empty());
 }
 

@@ -5,13 +5,13 @@
 #include <string>
 #include <string_view>
 
+#include "core/wire/pieces.h"
 #include "core/wire/reply_writer.h"
 #include "core/wire/request_view.h"
-#include "test/bench/session.h"
 
 namespace extprocd::bench {
 
-/// What the bare server does wrong on purpose, so that a client can show that it notices.
+/// What a bare server does wrong on purpose, so that a client can show that it notices.
 enum class Fault : uint8_t {
   kNone,
   kKind,        ///< answers with the reply of the other direction
@@ -26,25 +26,34 @@ enum class Fault : uint8_t {
   kReset        ///< resets the stream instead of answering
 };
 
+/// Who takes replies, without gRPC's prefix. They are valid during the call; the body of an echo is where it came.
+class ReplySink {
+ public:
+  virtual void send_reply(const wire::Pieces& message) = 0;
+
+ protected:
+  ~ReplySink() = default;
+};
+
 /// The one legal reply to each message, made in advance as far as it can be: nothing is changed but for one
-/// header that may be set on requests.
+/// header that may be set on requests. One thread.
 class Answers {
  public:
   /// `set_header`: "name:value" for the replies to request headers; empty for none.
   Answers(std::string_view set_header, Fault fault);
 
   [[nodiscard]] Fault fault() const { return fault_; }
-  /// Answers a message on its stream, whose modes are given; nothing, if it has no kind.
-  void answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, Stream& stream);
+  /// Answers a message of a stream with these modes; nothing, if it has no kind.
+  void answer(const wire::RequestView& request, const wire::ProtocolConfig& modes, ReplySink& sink);
 
  private:
   static constexpr std::size_t kKinds = 7;
 
   [[nodiscard]] bool is_echoed(wire::BodyMode mode) const;
-  void echo(const wire::RequestView& request, wire::Direction direction, Stream& stream);
+  void echo(const wire::RequestView& request, wire::Direction direction, ReplySink& sink);
 
   Fault fault_;
-  std::array<std::string, kKinds> canned_;  // frames by MessageKind
+  std::array<std::string, kKinds> canned_;  // by MessageKind
   wire::ReplyWriter writer_;
 };
 
