@@ -1,0 +1,7 @@
+//! What the two servers have in common: what they answer, and where they listen.
+
+pub mod address;
+pub mod answers;
+pub mod instructions;
+pub mod limits;
+pub mod service;
