@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from rig import BINARY, TOP, Extprocd, Failed, NotReady, Process, eventually, free_port  # noqa: E402
 
+from peer import Peer, PeerProcess, peers  # noqa: E402, F401
+
 __all__ = ["BINARY", "TOP", "Bare", "Extprocd", "Failed", "NotReady", "PinnedExtprocd", "eventually", "free_port", "load",
            "load_json"]
 
