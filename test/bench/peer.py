@@ -84,6 +84,8 @@ def peers() -> list[Peer]:
         Peer("tonic", "Rust: tonic on tokio's multi-thread runtime", (BUILT / "tonic",), (str(BUILT / "tonic"),), _rust_version),
         Peer("tonic-lean", "Rust: tonic's service on hyper alone, one thread, mimalloc", (BUILT / "tonic-lean",),
              (str(BUILT / "tonic-lean"),), _rust_version, max_threads=1),
+        Peer("h2-lean", "Rust: h2 and prost without tonic, one thread, mimalloc", (BUILT / "h2-lean",),
+             (str(BUILT / "h2-lean"),), _rust_version, max_threads=1),
         Peer("python", "Python: grpcio's asyncio API", (PYTHON, MESSAGES / "envoy/__init__.py"),
              (str(PYTHON), "-B", str(SOURCES / "python/server.py"), "--messages", str(MESSAGES)), _python_version, max_threads=1),
     ]

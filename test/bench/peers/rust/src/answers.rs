@@ -25,7 +25,7 @@ struct Echo {
 }
 
 impl Answers {
-    /// Takes a message; next() has its answers.
+    /// The first answer to a message, if it gets one; `next_piece()` has the others.
     pub fn answer(&mut self, message: ProcessingRequest) -> Result<Option<ProcessingResponse>, Status> {
         if let Some(modes) = message.protocol_config {
             self.request_is_echoed = is_echoed(modes.request_body_mode);
@@ -49,8 +49,8 @@ impl Answers {
         Ok(Some(reply(response)))
     }
 
-    /// The next of several answers to the last message.
-    pub fn next(&mut self) -> Option<ProcessingResponse> {
+    /// The next piece of an echo that takes several answers.
+    pub fn next_piece(&mut self) -> Option<ProcessingResponse> {
         let Echo { mut body, wrap } = self.echo.take()?;
         let rest = (body.body.len() > MAX_PIECE).then(|| body.body.split_off(MAX_PIECE));
         let end_of_stream = body.end_of_stream && rest.is_none();
@@ -65,7 +65,7 @@ impl Answers {
 
     fn begin_echo(&mut self, body: HttpBody, wrap: fn(BodyResponse) -> Response) -> Option<ProcessingResponse> {
         self.echo = Some(Echo { body, wrap });
-        self.next()
+        self.next_piece()
     }
 }
 

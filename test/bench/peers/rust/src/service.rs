@@ -37,7 +37,7 @@ impl Stream for Replies {
     type Item = Result<ProcessingResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(reply) = self.answers.next() {
+        if let Some(reply) = self.answers.next_piece() {
             return Poll::Ready(Some(Ok(reply)));
         }
         loop {
