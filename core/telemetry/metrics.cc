@@ -68,9 +68,10 @@ Metrics::Metrics(Registry& registry)
       unknown_chains(registry.counter("extproc_unknown_chain_streams_total",
                                       "Streams whose x-extproc-chain names no chain.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
-    processing[i] = &registry.histogram("extproc_processing_duration_seconds",
-                                        "Time from a message's coming until its reply is known, all plugins included.",
-                                        kDurationBounds, {{"phase", kPhases[i]}});
+    processing[i] =
+        &registry.histogram("extproc_processing_duration_seconds",
+                            "Time from a message's coming until its reply is known, all plugins included.",
+                            kDurationBounds, {{"phase", kPhases[i]}});
   }
 }
 

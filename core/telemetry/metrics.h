@@ -57,8 +57,8 @@ struct Metrics {
   Counter& received_bytes;
   Counter& sent_bytes;
   std::array<Histogram*, 6>
-      processing;                  ///< by Phase: seconds from a message's coming until its reply is known
-  std::array<Counter*, 16> limits; ///< by Limit
+      processing;                   ///< by Phase: seconds from a message's coming until its reply is known
+  std::array<Counter*, 16> limits;  ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
 };

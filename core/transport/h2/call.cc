@@ -39,6 +39,12 @@ nghttp2_nv constant_field(std::string_view name, std::string_view value) {
   return result;
 }
 
+/// How much room a message gets that has come so far: all, once a quarter is there, so that it is moved little; who
+/// only announces much is given room for what he sends.
+std::size_t room_for(std::size_t come, std::size_t wanted) {
+  return 4 * come >= wanted ? wanted : std::min(wanted, std::max(2 * come, kFirstRoom));
+}
+
 nghttp2_nv http_status_ok() { return constant_field(":status", "200"); }
 nghttp2_nv grpc_content_type() { return constant_field("content-type", "application/grpc"); }
 
@@ -174,9 +180,7 @@ void Call::begin_partial(std::string_view bytes) {
 std::string_view Call::continue_partial(std::string_view bytes) {
   const auto append = [&](std::size_t wanted) {
     const std::size_t size = std::min(wanted - partial_.size(), bytes.size());
-    // A string would grow by half too much; and who only announces much is given room for what he sends.
-    if (partial_.size() + size > partial_.capacity())
-      partial_.reserve(std::min(wanted, std::max(2 * partial_.size(), kFirstRoom)));
+    if (partial_.size() + size > partial_.capacity()) partial_.reserve(room_for(partial_.size(), wanted));
     partial_.append(bytes.substr(0, size));
     bytes.remove_prefix(size);
     return partial_.size() == wanted;
