@@ -1,29 +1,11 @@
 #include "core/engine/exchange.h"
 
-#include <algorithm>
-
 #include "core/engine/abi_text.h"
 
 namespace extprocd::engine {
 namespace {
 
 constexpr std::size_t kRoomForPlugins = 384;  // in the block of the first headers: states and a few edits
-
-/// The bytes of a message from the first header's to the last one's.
-std::string_view extent_of(std::span<const wire::HeaderView> headers) {
-  const char* begin = nullptr;
-  const char* end = nullptr;
-  const auto include = [&](std::string_view text) {
-    if (text.empty()) return;
-    begin = begin == nullptr ? text.data() : std::min(begin, text.data());
-    end = end == nullptr ? text.data() + text.size() : std::max(end, text.data() + text.size());
-  };
-  for (const wire::HeaderView& header : headers) {
-    include(header.name);
-    include(header.value);
-  }
-  return {begin, static_cast<std::size_t>(end - begin)};
-}
 
 }  // namespace
 
@@ -45,19 +27,22 @@ Exchange::Exchange(uint64_t id, const StreamFacts& stream_facts, const http::Mut
   facts.metadata_count = count;
 }
 
-void Exchange::keep_headers(uint32_t phase, std::span<const wire::HeaderView> headers) {
+void Exchange::keep_headers(uint32_t phase, const wire::RequestView& message) {
   http::HeaderMap& map = *this->map(phase);
-  const std::string_view source = extent_of(headers);
-  arena.reserve(source.size() + headers.size() * sizeof(extproc_header) +
+  const std::span<const wire::HeaderView> headers = message.headers();
+  const std::string_view source = message.header_bytes();
+  arena.reserve(source.size() + http::HeaderMap::room_for(headers.size()) +
                 (phase == EXTPROC_REQUEST_HEADERS ? kRoomForPlugins : alignof(extproc_header)));
   map.begin_original(headers.size(), arena);
   const std::string_view copy = arena.copy(source);
   const auto moved = [&](std::string_view text) {
     return text.empty() ? std::string_view()
-                        : copy.substr(static_cast<std::size_t>(text.data() - source.data()), text.size());
+                        : std::string_view(copy.data() + (text.data() - source.data()), text.size());
   };
   for (const wire::HeaderView& header : headers) {
-    map.add_original(moved(header.name), moved(header.value), arena);
+    const std::string_view name = moved(header.name);
+    map.add_original_lower_case(message.has_upper_case_names() ? http::lower_case(name, arena) : name,
+                                moved(header.value), arena);
   }
 }
 

@@ -46,7 +46,7 @@ class Exchange {
 
   /// Gives a headers or trailers phase its map. Copies the headers, which may be read as long as the stream, while the
   /// message that brought them is gone when it has been answered.
-  void keep_headers(uint32_t phase, std::span<const wire::HeaderView> headers);
+  void keep_headers(uint32_t phase, const wire::RequestView& message);
 
   http::Arena arena;
   std::span<const extproc_str> body;  ///< of the current body phase

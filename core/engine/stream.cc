@@ -197,7 +197,7 @@ bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
   if (incoming.part == Part::kBody) {
     exchange_.body = {&slice, 1};
   } else {
-    exchange_.keep_headers(incoming.phase, view.headers());
+    exchange_.keep_headers(incoming.phase, view);
   }
   if (!exchange_.attributes.add(view.attributes())) return false;
   exchange_.metadata.update(view.metadata_context());

@@ -21,10 +21,10 @@ class Arena {
     while (blocks_ != nullptr) ::operator delete(std::exchange(blocks_, blocks_->next));
   }
 
-  /// Uninitialised memory; `align` is a power of two.
+  /// Uninitialised memory, never null; `align` is a power of two.
   void* allocate(std::size_t size, std::size_t align) {
     const uintptr_t begin = aligned(at_, align);
-    if (begin > end_ || size > end_ - begin) return allocate_in_new_block(size, align);
+    if (begin > end_ || size > end_ - begin || blocks_ == nullptr) return allocate_in_new_block(size, align);
     at_ = begin + size;
     return reinterpret_cast<void*>(begin);
   }

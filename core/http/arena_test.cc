@@ -28,6 +28,12 @@ TEST(Arena, memory_is_aligned_and_keeps_what_is_written_to_it) {
   }
 }
 
+TEST(Arena, nothing_at_all_has_a_place_too) {
+  Arena arena;
+  EXPECT_NE(arena.allocate(0, 1), nullptr);
+  EXPECT_EQ(arena.copy("").size(), 0U);
+}
+
 TEST(Arena, a_large_piece_leaves_the_block_in_use_where_it_is) {
   Arena arena;
   const auto* const before = static_cast<char*>(arena.allocate(8, 8));

@@ -32,16 +32,21 @@ class HeaderMap {
   HeaderMap(const HeaderMap&) = delete;
   HeaderMap& operator=(const HeaderMap&) = delete;
 
-  /// Marks the map as come and makes room for its entries, of which there may be none.
+  /// Bytes of the arena that begin_original() takes.
+  static constexpr std::size_t room_for(std::size_t count) { return (count + kRoomForEdits) * sizeof(Entry); }
+  /// Marks the map as come and makes room for its entries, of which there may be none, and for some more.
   void begin_original(std::size_t count, Arena& arena) {
     present_ = true;
-    entries_.reserve(count, arena);
+    entries_.reserve(count + kRoomForEdits, arena);
   }
   /// Adds an entry of the original message; before any edit. Marks the map as come.
   void add_original(std::string_view name, std::string_view value, Arena& arena) {
+    add_original_lower_case(lower_case(name, arena), value, arena);
+  }
+  /// The same for a name that is known to be in lower case.
+  void add_original_lower_case(std::string_view name, std::string_view value, Arena& arena) {
     present_ = true;
-    const std::string_view own_name = lower_case(name, arena);
-    entries_.push_back({{own_name.data(), own_name.size()}, {value.data(), value.size()}}, arena);
+    entries_.push_back({{name.data(), name.size()}, {value.data(), value.size()}}, arena);
   }
   /// Has the message that carries this map come?
   [[nodiscard]] bool present() const { return present_; }
@@ -100,6 +105,9 @@ class HeaderMap {
     ArenaVector<Entry> undo_copy;
     ArenaVector<Touched> undo_touched;
   };
+
+  // Most who add headers add a few: the entries stay where they are then.
+  static constexpr std::size_t kRoomForEdits = 3;
 
   void before_edit(Arena& arena);
   std::string_view touch(std::string_view name, bool only_added, Arena& arena);

@@ -37,16 +37,21 @@ TEST(HeaderSyntax, lower_case_copies_only_where_needed) {
   EXPECT_FALSE(same_name("x-a", "x-ab"));
 }
 
-TEST(HeaderSyntax, upper_case_is_seen_at_every_place_of_every_length) {
+TEST(HeaderSyntax, upper_case_and_other_bytes_are_seen_at_every_place_of_every_length) {
   for (std::size_t size = 0; size <= 20; ++size) {
     for (const char other : {'a', 'z', '@', '[', '\x7f', '\xc1', '\xda', '\0'}) {
+      const bool other_is_ascii = size == 0 || static_cast<unsigned char>(other) < 0x80;
       std::string text(size, other);
-      EXPECT_FALSE(has_upper_case(text)) << size;
+      EXPECT_FALSE(scan_name(text).has_upper_case) << size;
+      EXPECT_EQ(scan_name(text).is_ascii, other_is_ascii) << size;
       for (std::size_t at = 0; at < size; ++at) {
         for (const char upper : {'A', 'M', 'Z'}) {
           text[at] = upper;
-          EXPECT_TRUE(has_upper_case(text)) << size << " at " << at;
+          EXPECT_TRUE(scan_name(text).has_upper_case) << size << " at " << at;
         }
+        text[at] = '\x80';
+        EXPECT_FALSE(scan_name(text).is_ascii) << size << " at " << at;
+        EXPECT_FALSE(scan_name(text).has_upper_case) << size << " at " << at;
         text[at] = other;
       }
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/http/header_syntax.h"
 #include "core/http/utf8.h"
 
 namespace extprocd::wire {
@@ -61,6 +62,14 @@ class Decoder {
     at_ += 1 + length;
     return true;
   }
+  /// A proto3 `string` that is the name of a header. Sets `has_upper_case` if it has a letter from A to Z.
+  [[nodiscard]] bool read_name(std::string_view& value, bool& has_upper_case) {
+    if (!read(value)) return false;
+    const http::NameScan scan = http::scan_name(value);
+    if (scan.has_upper_case) has_upper_case = true;
+    return scan.is_ascii || http::is_utf8(value) ||
+           fail("the name of a header that is not UTF-8", at_ - value.size());
+  }
   /// A proto3 `string`, which must be UTF-8; `what` is the error if it is not.
   [[nodiscard]] bool read_utf8(std::string_view& value, const char* what) {
     if (!read(value)) return false;
@@ -70,6 +79,11 @@ class Decoder {
   template <typename ReadField>
   [[nodiscard]] bool read_message(ReadField&& read_field) {
     std::string_view bytes;
+    return read_message(bytes, read_field);
+  }
+  /// The same; `bytes` are those of the submessage.
+  template <typename ReadField>
+  [[nodiscard]] bool read_message(std::string_view& bytes, ReadField&& read_field) {
     if (!read(bytes)) return false;
     Decoder contents(*this, bytes);
     return contents.read_fields(read_field);

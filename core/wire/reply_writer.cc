@@ -1,8 +1,10 @@
 #include "core/wire/reply_writer.h"
 
+#include <array>
 #include <ranges>
 
 #include "core/http/utf8.h"
+#include "core/wire/decoder.h"
 
 // The encoder writes backwards: within each message the field with the highest number is put first.
 
@@ -13,6 +15,23 @@ constexpr uint32_t headers_field(Direction direction) { return direction == Dire
 constexpr uint32_t body_field(Direction direction) { return direction == Direction::kRequest ? 3 : 4; }
 constexpr uint32_t trailers_field(Direction direction) { return direction == Direction::kRequest ? 5 : 6; }
 constexpr uint32_t kImmediateResponse = 7;
+
+/// Replies that change nothing, prepared: an empty submessage, by its field.
+constexpr std::array<std::array<char, 2>, 7> kUntouched = [] {
+  std::array<std::array<char, 2>, 7> replies{};
+  for (uint32_t field = 0; field < replies.size(); ++field) {
+    replies[field] = {static_cast<char>(bytes_tag(field)), 0};
+  }
+  return replies;
+}();
+
+std::string_view untouched(uint32_t field) {
+  const auto& reply = kUntouched.at(field);
+  return {reply.data(), reply.size()};
+}
+
+bool is_empty(const Extras& extras) { return extras.dynamic_metadata.empty() && !extras.window_update; }
+
 constexpr uint32_t kDynamicMetadata = 8;
 constexpr uint32_t kServerWindowUpdate = 14;
 
@@ -58,10 +77,12 @@ void ReplyWriter::put_mutation(uint32_t field, const http::HeaderMutation& mutat
 
 std::string_view ReplyWriter::headers(Direction direction, const HeaderReply& reply, const Extras& extras) {
   const bool clear_route_cache = reply.clear_route_cache && direction == Direction::kRequest;
+  const bool changes = has_changes(reply.mutation) || clear_route_cache || reply.replace_body;
+  if (!changes && is_empty(extras)) return untouched(headers_field(direction));
   out_.clear();
   put_extras_behind(extras);
   out_.put_message(headers_field(direction), [&] {
-    if (!has_changes(reply.mutation) && !clear_route_cache && !reply.replace_body) return;
+    if (!changes) return;
     out_.put_message(1, [&] {  // CommonResponse
       out_.put_flag(5, clear_route_cache);
       if (reply.replace_body) out_.put_message(3, [&] { out_.put_bytes(1, *reply.replace_body); });
@@ -77,6 +98,7 @@ std::string_view ReplyWriter::headers(Direction direction, const HeaderReply& re
 }
 
 std::string_view ReplyWriter::body(Direction direction, const Extras& extras) {
+  if (is_empty(extras)) return untouched(body_field(direction));
   out_.clear();
   put_extras_behind(extras);
   out_.put_message(body_field(direction), [] {});
@@ -104,6 +126,7 @@ Pieces ReplyWriter::streamed_body(Direction direction, const StreamedBody& body,
 
 std::string_view ReplyWriter::trailers(Direction direction, const http::HeaderMutation* mutation,
                                        const Extras& extras) {
+  if (!has_changes(mutation) && is_empty(extras)) return untouched(trailers_field(direction));
   out_.clear();
   put_extras_behind(extras);
   out_.put_message(trailers_field(direction), [&] {

@@ -51,6 +51,8 @@ class RequestView::Parser {
     view_.kind_ = kind;
     view_.headers_.clear();
     view_.header_count_ = 0;
+    view_.header_bytes_ = {};
+    view_.has_upper_case_names_ = false;
     view_.headers_end_of_stream_ = false;
     view_.body_ = {};
   }
@@ -104,8 +106,15 @@ class RequestView::Parser {
   }
 
   bool header_map(Decoder& in) {
-    return in.read_message(
-        [this](Decoder& field) { return field.tag() == bytes_tag(1) ? header_value(field) : field.skip(); });
+    std::string_view bytes;
+    const bool ok = in.read_message(bytes, [this](Decoder& field) {
+      return field.tag() == bytes_tag(1) ? header_value(field) : field.skip();
+    });
+    // Where there are several, they come one behind the other, with other fields between them.
+    const char* const begin =
+        view_.header_bytes_.data() == nullptr ? bytes.data() : view_.header_bytes_.data();
+    if (ok) view_.header_bytes_ = {begin, static_cast<std::size_t>(bytes.data() + bytes.size() - begin)};
+    return ok;
   }
 
   bool header_value(Decoder& in) {
@@ -115,7 +124,7 @@ class RequestView::Parser {
     const bool ok = in.read_message([&](Decoder& field) {
       switch (field.tag()) {
         case bytes_tag(1):
-          return field.read_utf8(name, "the name of a header that is not UTF-8");
+          return field.read_name(name, view_.has_upper_case_names_);
         case bytes_tag(2):
           return field.read_utf8(value, "the value of a header that is not UTF-8");
         case bytes_tag(3):
@@ -196,6 +205,8 @@ class RequestView::Parser {
 absl::Status RequestView::parse(std::string_view bytes, std::size_t max_entries) {
   max_entries_ = max_entries;
   header_count_ = 0;
+  header_bytes_ = {};
+  has_upper_case_names_ = false;
   attribute_count_ = 0;
   kind_ = MessageKind::kNone;
   observability_mode_ = false;

@@ -95,6 +95,10 @@ class RequestView {
   [[nodiscard]] std::span<const HeaderView> headers() const { return headers_; }
   /// How many there are in the message.
   [[nodiscard]] std::size_t header_count() const { return header_count_; }
+  /// A part of the message that has all names and values of headers().
+  [[nodiscard]] std::string_view header_bytes() const { return header_bytes_; }
+  /// Has any name in headers() a letter from A to Z? Data planes send them in lower case.
+  [[nodiscard]] bool has_upper_case_names() const { return has_upper_case_names_; }
   /// The contents of a body message; empty for other kinds.
   [[nodiscard]] const BodyView& body() const { return body_; }
   /// end_of_stream of a headers or body message: nothing more of this direction follows. False for other
@@ -124,7 +128,9 @@ class RequestView {
   MessageKind kind_ = MessageKind::kNone;
   bool observability_mode_ = false;
   bool headers_end_of_stream_ = false;
+  bool has_upper_case_names_ = false;
   std::vector<HeaderView> headers_;
+  std::string_view header_bytes_;
   BodyView body_;
   std::optional<ProtocolConfig> protocol_config_;
   std::optional<FlowControlInit> flow_control_init_;

@@ -1,6 +1,7 @@
 #include "core/wire/view_oracle.h"
 
 #include <algorithm>
+#include <functional>
 #include <sstream>
 
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
@@ -156,6 +157,11 @@ class Comparison {
       same("header name", actual.name, expected.key());
       same("header value", actual.value,
            expected.raw_value().empty() ? expected.value() : expected.raw_value());
+      same("header_bytes has the name", has(view_.header_bytes(), actual.name), true);
+      same("header_bytes has the value", has(view_.header_bytes(), actual.value), true);
+      const bool is_upper =
+          std::any_of(actual.name.begin(), actual.name.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+      same("upper case is seen", !is_upper || view_.has_upper_case_names(), true);
     }
     same("body", view_.body().body, body.body());
     same("body.end_of_stream", view_.body().end_of_stream, body.end_of_stream());
@@ -166,6 +172,13 @@ class Comparison {
     same("body.drain_complete", view_.body().drain_complete, body.drain_complete());
     same("observability_mode", view_.observability_mode(), request.observability_mode());
     configuration(request);
+  }
+
+  /// Is the text, if there is any, a part of these very bytes?
+  static bool has(std::string_view bytes, std::string_view text) {
+    const std::less_equal<> no_later;
+    return text.empty() || (no_later(bytes.data(), text.data()) &&
+                            no_later(text.data() + text.size(), bytes.data() + bytes.size()));
   }
 
   void configuration(const ProcessingRequest& request) {
