@@ -111,19 +111,23 @@ http::MapKind kind_of(uint32_t map_id) {
 /// Would the data plane refuse the map for its size after this edit?
 bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Operation operation,
                 std::string_view name, std::string_view value) {
+  // A data plane that sent more than the default limit has a higher one.
+  const auto is_too_much = [&](std::size_t entries, std::size_t bytes) {
+    return entries > std::max<std::size_t>(exchange.rules.max_headers, map.original().size()) ||
+           (bytes > std::size_t{exchange.rules.max_headers_kib} * 1024 &&
+            bytes > http::byte_size(map.original()));
+  };
   std::size_t entries = map.entries().size() + 1;
   std::size_t bytes = http::byte_size(map.entries()) + name.size() + value.size();
-  if (operation == http::Operation::kSet) {
-    for (const auto& entry : map.entries()) {
-      if (from_abi(entry.name) != name) continue;
-      --entries;
-      bytes -= entry.name.size + entry.value.size;
-    }
+  if (!is_too_much(entries, bytes)) return false;
+  if (operation == http::Operation::kAdd) return true;
+  // What is replaced no longer counts.
+  for (const auto& entry : map.entries()) {
+    if (from_abi(entry.name) != name) continue;
+    --entries;
+    bytes -= entry.name.size + entry.value.size;
   }
-  // A data plane that sent more than the default limit has a higher one.
-  return entries > std::max<std::size_t>(exchange.rules.max_headers, map.original().size()) ||
-         bytes > std::max<std::size_t>(std::size_t{exchange.rules.max_headers_kib} * 1024,
-                                       http::byte_size(map.original()));
+  return is_too_much(entries, bytes);
 }
 
 /// Why the data plane would not take a change; empty if it would.

@@ -35,8 +35,9 @@ class Values {
 }  // namespace
 
 std::optional<std::string_view> HeaderMap::first(std::string_view name) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [name](const Entry& entry) { return same_name(view(entry.name), name); });
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [name](const Entry& entry) {
+    return entry.name.size == name.size() && same_name(view(entry.name), name);
+  });
   if (found == entries_.end()) return std::nullopt;
   return view(found->value);
 }

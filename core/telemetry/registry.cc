@@ -107,8 +107,9 @@ Histogram::Histogram(std::size_t cells, std::span<const double> bounds)
 
 void Histogram::observe(double value) noexcept {
   const std::size_t slot = thread_slot();
-  const auto bucket =
-      static_cast<std::size_t>(std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin());
+  // From the front: nearly all that is observed falls into the first few buckets.
+  std::size_t bucket = 0;
+  while (bucket < bounds_.size() && bounds_[bucket] < value) ++bucket;
   if (slot + 1 < shards_.size()) {
     Shard& shard = shards_[slot];  // no other thread writes here
     auto& count = shard.buckets[bucket];

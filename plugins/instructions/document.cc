@@ -144,11 +144,16 @@ Field field_of(std::string_view name) {
 class PairMap {
  public:
   void put(const std::string& name, std::string value) {
-    const auto [found, is_new] = index_.try_emplace(name, pairs_.size());
-    if (is_new) {
-      pairs_.emplace_back(name, std::move(value));
-    } else {
-      pairs_[found->second].second = std::move(value);
+    const std::size_t at = find(name);
+    if (at < pairs_.size()) {
+      pairs_[at].second = std::move(value);
+      return;
+    }
+    pairs_.emplace_back(name, std::move(value));
+    if (pairs_.size() == kFew) {
+      for (std::size_t i = 0; i < kFew; ++i) index_.emplace(pairs_[i].first, i);
+    } else if (pairs_.size() > kFew) {
+      index_.emplace(name, at);
     }
   }
   void clear() {
@@ -158,8 +163,22 @@ class PairMap {
   Pairs take() { return std::move(pairs_); }
 
  private:
+  static constexpr std::size_t kFew =
+      16;  // from here on looking through them all would take longer than an index
+
+  /// Where the name is; behind the last if it is not there.
+  std::size_t find(const std::string& name) const {
+    if (pairs_.size() >= kFew) {
+      const auto found = index_.find(name);
+      return found == index_.end() ? pairs_.size() : found->second;
+    }
+    std::size_t at = 0;
+    while (at < pairs_.size() && pairs_[at].first != name) ++at;
+    return at;
+  }
+
   Pairs pairs_;
-  std::unordered_map<std::string, std::size_t> index_;
+  std::unordered_map<std::string, std::size_t> index_;  // empty while there are few
 };
 
 /// A Go slice that is read again and again: an array begins at the front and cuts off what it does not reach,

@@ -74,6 +74,22 @@ TEST(Document, names_keep_the_order_in_which_they_first_appear) {
   EXPECT_THAT(document.add_headers, ElementsAre(Pair("b", "4"), Pair("a", "2"), Pair("c", "3")));
 }
 
+TEST(Document, of_many_names_too_each_has_one_place_and_its_last_value) {
+  for (const int names : {1, 15, 16, 17, 40}) {
+    std::string text = R"({"addHeaders":{)";
+    for (int i = 0; i < 2 * names; ++i) {
+      text += (i == 0 ? "\"n" : ",\"n") + std::to_string(i % names) + "\":\"" + std::to_string(i) + "\"";
+    }
+    const Document document = parse(text + "}}");
+    ASSERT_EQ(document.add_headers.size(), static_cast<std::size_t>(names));
+    for (int i = 0; i < names; ++i) {
+      const auto& [name, value] = document.add_headers[static_cast<std::size_t>(i)];
+      EXPECT_EQ(name, "n" + std::to_string(i));
+      EXPECT_EQ(value, std::to_string(names + i));
+    }
+  }
+}
+
 TEST(Document, empty_text_asks_for_nothing) { EXPECT_EQ(summary(""), ";;;"); }
 
 TEST(Document, errors_say_what_and_where) {
