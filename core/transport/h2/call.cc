@@ -189,9 +189,9 @@ std::string_view Call::continue_partial(std::string_view bytes) {
   const Prefix prefix = Prefix::read(partial_);
   if (!is_acceptable(prefix.length)) return {};
   if (!append(kMessagePrefix + prefix.length)) return {};
-  const std::string whole = std::exchange(partial_, {});
+  std::string whole = std::exchange(partial_, {});
   take_whole_message(prefix.flags, std::string_view(whole).substr(kMessagePrefix));
-  connection_.loop().give_back(whole);
+  connection_.loop().give_back(std::move(whole));
   return bytes;
 }
 

@@ -74,7 +74,7 @@ std::string Loop::take_buffer() {
   return buffer;
 }
 
-void Loop::give_back(std::string buffer) {
+void Loop::give_back(std::string&& buffer) {
   if (spare_buffers_.size() == kSpareBuffers || buffer.capacity() > kLargestSpare) return;
   buffer.clear();
   spare_buffers_.push_back(std::move(buffer));

@@ -57,7 +57,7 @@ class Loop {
   /// An empty string that has room already, if there is one to spare.
   [[nodiscard]] std::string take_buffer();
   /// Gives back one that is not needed any more.
-  void give_back(std::string buffer);
+  void give_back(std::string&& buffer);
   void forget(Connection& connection);
 
  private:
