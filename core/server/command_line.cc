@@ -79,6 +79,18 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
                "Validate the configuration, load the plugins, print the chain, and exit 0 or 1");
   app.add_option("--probe", probe, "Ask the health of the server at ADDR; exit 0 if it is serving")
       ->type_name("ADDR");
+  auto* probe_option = app.get_option("--probe");
+  app.add_flag("--probe-tls", result.probe_tls, "Probe over TLS; the server's certificate is not checked")
+      ->needs(probe_option);
+  auto* probe_certificate =
+      app.add_option("--probe-cert", result.probe_certificate,
+                     "Probe over mutual TLS, with this certificate (PEM); needs --probe-key")
+          ->type_name("FILE")
+          ->needs(probe_option);
+  auto* probe_key = app.add_option("--probe-key", result.probe_key, "The key of --probe-cert (PEM)")
+                        ->type_name("FILE")
+                        ->needs(probe_certificate);
+  probe_certificate->needs(probe_key);
   app.add_option("--listen", result.listen, "Listen on ADDR instead of server.listen; may be repeated")
       ->type_name("ADDR")
       ->allow_extra_args(false);
@@ -129,6 +141,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   if (!probe.empty()) {
     result.action = CommandLine::Action::kProbe;
     result.probe_address = probe;
+    if (*probe_certificate) result.probe_tls = true;
   }
   if (*admin_option) result.admin = admin;
   if (*directory_option) result.plugin_directory = plugin_directory;

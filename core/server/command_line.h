@@ -26,6 +26,9 @@ struct CommandLine {
 
   std::string config_file;    ///< empty: the built-in configuration
   std::string probe_address;  ///< for kProbe
+  bool probe_tls = false;
+  std::string probe_certificate;  ///< PEM files of what the probe shows of itself; empty: nothing
+  std::string probe_key;
 
   // What overrides the configuration.
   std::vector<std::string> listen;

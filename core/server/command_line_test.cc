@@ -71,6 +71,18 @@ TEST(CommandLineTest, added_headers_become_an_option_of_the_instructions_plugin)
   EXPECT_FALSE(apply_overrides(parse({"-add-header", "x-a:1"}), without).ok());
 }
 
+TEST(CommandLineTest, a_probe_speaks_tls_if_it_is_told_to_or_has_a_certificate) {
+  EXPECT_EQ(parse({"--probe", "127.0.0.1:1"}).action, Action::kProbe);
+  EXPECT_FALSE(parse({"--probe", "127.0.0.1:1"}).probe_tls);
+  EXPECT_TRUE(parse({"--probe", "127.0.0.1:1", "--probe-tls"}).probe_tls);
+  const CommandLine mutual =
+      parse({"--probe", "127.0.0.1:1", "--probe-cert", "c.pem", "--probe-key", "k.pem"});
+  EXPECT_EQ(mutual.action, Action::kProbe) << mutual.output;
+  EXPECT_TRUE(mutual.probe_tls);
+  EXPECT_EQ(mutual.probe_certificate, "c.pem");
+  EXPECT_EQ(mutual.probe_key, "k.pem");
+}
+
 TEST(CommandLineTest, mistakes_say_what_is_wrong_and_exit_with_2) {
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"--lisen", "x"},
@@ -78,6 +90,10 @@ TEST(CommandLineTest, mistakes_say_what_is_wrong_and_exit_with_2) {
                                              {"--threads", "x"},
                                              {"--log-level", "loud"},
                                              {"--transport", "quic"},
+                                             {"--probe-tls"},
+                                             {"--probe", "x", "--probe-cert", "c"},
+                                             {"--probe", "x", "--probe-key", "k"},
+                                             {"--probe-cert", "c", "--probe-key", "k"},
                                              {"stray"},
                                              {"-add-header", "no-colon"},
                                              {"--config"}}) {

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,12 @@ using extprocd::server::CommandLine;
 
 void print_error(const std::string& text) { std::fprintf(stderr, "extprocd: %s\n", text.c_str()); }
 
-int probe(const std::string& address) {
-  const absl::Status status = extprocd::transport::probe(address);
+int probe(const CommandLine& line) {
+  std::optional<extprocd::transport::ProbeTls> tls;
+  if (line.probe_tls) tls = {line.probe_certificate, line.probe_key};
+  const absl::Status status = extprocd::transport::probe(line.probe_address, tls);
   if (status.ok()) return 0;
-  print_error("probe of " + address + ": " + std::string(status.message()));
+  print_error("probe of " + line.probe_address + ": " + std::string(status.message()));
   return 1;
 }
 
@@ -29,7 +32,7 @@ int main(int argc, char** argv) {
     std::fputs(line.output.c_str(), line.exit_code == 0 ? stdout : stderr);
     return line.exit_code;
   }
-  if (line.action == CommandLine::Action::kProbe) return probe(line.probe_address);
+  if (line.action == CommandLine::Action::kProbe) return probe(line);
 
   extprocd::config::LoadResult loaded;
   if (line.config_file.empty()) {

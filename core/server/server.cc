@@ -128,7 +128,7 @@ std::string tls_text(const config::Server& server) {
 }  // namespace
 
 absl::Status serve(const config::Config& config) {
-  // Rather none than plain text where TLS was asked for.
+  if (const absl::Status status = check_tls(config); !status.ok()) return status;
   StopSignal stop;
   raise_file_limit();
   Foundation foundation(config);
@@ -156,9 +156,9 @@ absl::Status serve(const config::Config& config) {
   health.set_serving(true);
   log(Level::kInfo, "server",
       "extprocd " + std::string(engine::kVersion) + " serves ext_proc on " +
-          joined((*transport)->addresses()) + ", admin on " + (admin ? admin->address() : "none") +
-          ", threads " + std::to_string(thread_count(config)) + ", configuration " +
-          (config.file.empty() ? "built in" : config.file) + ", chains " +
+          joined((*transport)->addresses()) + (config.server.tls ? " with TLS" : "") + ", admin on " +
+          (admin ? admin->address() : "none") + ", threads " + std::to_string(thread_count(config)) +
+          ", configuration " + (config.file.empty() ? "built in" : config.file) + ", chains " +
           chain_names(*foundation.generation));
   for (const auto& note : never_reached(*foundation.generation))
     log(Level::kWarn, "server", note.to_string());
@@ -178,7 +178,9 @@ absl::Status serve(const config::Config& config) {
 
 bool check(const config::Config& config) {
   Foundation foundation(config);
-  if (const absl::Status status = foundation.build(config); !status.ok()) {
+  absl::Status status = check_tls(config);
+  if (status.ok()) status = foundation.build(config);
+  if (!status.ok()) {
     std::fprintf(stderr, "extprocd: %s\n", std::string(status.message()).c_str());
     return false;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 #include <limits>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "core/telemetry/log.h"
 #include "core/transport/grpc/acceptor.h"
 #include "core/transport/grpc/call.h"
+#include "core/transport/grpc/tls_server_credentials.h"
 #include "core/transport/listen.h"
 
 namespace extprocd::transport {
@@ -44,6 +46,30 @@ int to_int(uint64_t number) {
   return static_cast<int>(std::min<uint64_t>(number, std::numeric_limits<int>::max()));
 }
 
+/// For options where INT_MAX means never.
+int to_milliseconds(std::chrono::nanoseconds duration) {
+  if (duration.count() == 0) return std::numeric_limits<int>::max();
+  return to_int(static_cast<uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count()));
+}
+
+void set_arguments(grpc::ServerBuilder& builder, const GrpcOptions& options) {
+  const auto set = [&builder](const char* name, int value) { builder.AddChannelArgument(name, value); };
+  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, to_int(options.max_streams_per_connection));
+  set(GRPC_ARG_MAX_METADATA_SIZE, to_int(options.max_header_list_size));
+  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, to_milliseconds(options.handshake_timeout));
+  set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, to_milliseconds(options.idle_timeout));
+  set(GRPC_ARG_KEEPALIVE_TIME_MS, to_milliseconds(options.keepalive_interval));
+  set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, to_milliseconds(options.keepalive_timeout));
+  set(GRPC_ARG_MAX_CONNECTION_AGE_MS, to_milliseconds(options.max_connection_age));
+  set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, to_milliseconds(options.max_connection_age_grace));
+  // Clients may ping as often as they like: Envoy's keepalive must not be taken for abuse.
+  set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
+  set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.SetMaxReceiveMessageSize(to_int(options.max_message_size));
+  builder.SetMaxSendMessageSize(-1);
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+}
+
 }  // namespace
 
 struct GrpcServer::State {
@@ -54,10 +80,12 @@ struct GrpcServer::State {
 
   CallContext context;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  std::shared_ptr<grpc::ServerCredentials> tls;  // null: plain text
   std::unique_ptr<grpc::Server> server;
   std::vector<std::thread> threads;
   std::vector<std::string> addresses;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> plain_connections;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> tls_connections;  // null without TLS
   std::unique_ptr<Acceptor> acceptor;
   bool drained = false;
 
@@ -89,16 +117,14 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
     listeners.push_back(*std::move(listener));
   }
   grpc::ServerBuilder builder;
-  state->connections = builder.experimental().AddExternalConnectionAcceptor(
-      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-      grpc::InsecureServerCredentials());
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, to_int(options.max_streams_per_connection));
-  // Clients may ping as often as they like: Envoy's keepalive must not be taken for abuse.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.SetMaxReceiveMessageSize(to_int(options.max_message_size));
-  builder.SetMaxSendMessageSize(-1);
-  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  const auto from_us = grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD;
+  state->plain_connections =
+      builder.experimental().AddExternalConnectionAcceptor(from_us, grpc::InsecureServerCredentials());
+  if (options.tls) {
+    state->tls = tls_server_credentials(options.tls);
+    state->tls_connections = builder.experimental().AddExternalConnectionAcceptor(from_us, state->tls);
+  }
+  set_arguments(builder, options);
   builder.RegisterService(&state->context.process);
   builder.RegisterAsyncGenericService(&state->context.generic);
   const uint32_t threads =
@@ -126,11 +152,18 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
 GrpcServer::GrpcServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 absl::Status GrpcServer::accept(std::vector<Listener> listeners, const GrpcOptions& options) {
-  const auto hand_over = [&connections = *state_->connections](int listener, int connection) {
+  std::set<int> tls_sockets;
+  for (const Listener& listener : listeners) {
+    if (!options.tls || listener.address().kind == config::Address::Kind::kUnix) continue;
+    for (const Descriptor& socket : listener.sockets()) tls_sockets.insert(socket.get());
+  }
+  const auto hand_over = [state = state_.get(), tls_sockets = std::move(tls_sockets)](int listener,
+                                                                                      int connection) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
     parameters.listener_fd = listener;
     parameters.fd = connection;
-    connections.HandleNewConnection(&parameters);
+    const auto& acceptor = tls_sockets.contains(listener) ? state->tls_connections : state->plain_connections;
+    acceptor->HandleNewConnection(&parameters);
   };
   CallContext& context = state_->context;
   auto acceptor = Acceptor::start(
