@@ -146,6 +146,18 @@ TEST_P(TlsTransportTest, large_messages_pass_in_both_directions) {
   }
 }
 
+TEST_P(TlsTransportTest, a_connection_that_sends_much_in_whole_messages_is_not_cut_off) {
+  config_.server.limits.max_message_size = 2 << 20;
+  start();
+  const auto channel = connect({.trusted = authority_.certificate()});
+  // Together far more than may come without a message; the guard looks ten times a second.
+  for (int i = 0; i < 60; ++i) {
+    const grpc::Status status = call(channel, std::string(1 << 20, 'x'));
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  EXPECT_EQ(metrics_.limits[static_cast<std::size_t>(telemetry::Limit::kUnfinished)]->value(), 0U);
+}
+
 TEST_P(TlsTransportTest, clients_that_do_not_trust_the_ca_get_nothing) {
   start();
   EXPECT_EQ(call({.trusted = clients_.certificate()}).error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -171,6 +183,15 @@ TEST_P(TlsTransportTest, mutual_tls_lets_only_clients_of_the_ca_in) {
   EXPECT_EQ(call({.trusted = trusted}).error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(call({.trusted = trusted, .certificate = authority_.sign()}).error_code(),
             grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_P(TlsTransportTest, a_client_ca_below_a_root_may_stand_alone) {
+  const TestAuthority between = clients_.sign_authority("between");
+  require_client_certificates();
+  write(tls_.client_ca, between.certificate());
+  start();
+  const grpc::Status status = call({.trusted = authority_.certificate(), .certificate = between.sign()});
+  EXPECT_TRUE(status.ok()) << status.error_message();
 }
 
 TEST_P(TlsTransportTest, renewed_certificates_are_shown_to_new_connections_and_old_ones_stay) {
@@ -223,6 +244,7 @@ INSTANTIATE_TEST_SUITE_P(Transports, TlsTransportTest,
                          [](const auto& one) { return std::string(config::to_string(one.param)); });
 
 TEST_F(TlsFixture, what_is_wrong_with_the_files_is_said_at_the_place_of_the_table) {
+  telemetry::Registry registry(1);
   config::Config config;
   config.file = "f.toml";
   config.server.tls = tls_;
@@ -232,6 +254,8 @@ TEST_F(TlsFixture, what_is_wrong_with_the_files_is_said_at_the_place_of_the_tabl
   config.server.transport = config::Transport::kGrpc;
   EXPECT_THAT(std::string(server::check_tls(config).message()),
               HasSubstr("f.toml:7:1: server.tls.min_version must be \"1.2\""));
+  const telemetry::Metrics metrics(registry);
+  EXPECT_FALSE(server::start_transport(config.server, registry, metrics, Services()).ok());
   config.server.transport = config::Transport::kNative;
   EXPECT_TRUE(server::check_tls(config).ok());
   write(tls_.key, "");
