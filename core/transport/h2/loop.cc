@@ -24,13 +24,19 @@ Loop::Loop(Shared& shared)
       context_(std::make_shared<boost::asio::io_context>(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO)),
       work_(boost::asio::make_work_guard(*context_)),
       timer_(*context_),
-      input_(kReadAtOnce),
-      thread_([context = context_] { context->run(); }) {}
+      input_(kReadAtOnce) {}
 
 Loop::~Loop() {
   stop();
   connections_.clear();
 }
+
+void Loop::start() {
+  started_ = true;
+  thread_ = std::thread([context = context_] { context->run(); });
+}
+
+void Loop::run_ready() { context_->poll(); }
 
 void Loop::adopt(std::unique_ptr<Channel> channel, std::string peer) {
   load_.fetch_add(1, std::memory_order_relaxed);
@@ -44,7 +50,7 @@ void Loop::adopt(std::unique_ptr<Channel> channel, std::string peer) {
       load_.fetch_sub(1, std::memory_order_relaxed);
       shared_.connection_over();
     }
-    if (!std::exchange(ticking_, true)) await_tick();
+    if (started_ && !std::exchange(ticking_, true)) await_tick();
   });
 }
 
@@ -88,18 +94,18 @@ void Loop::forget(Connection& connection) {
 void Loop::await_tick() {
   timer_.expires_after(kTick);
   timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) tick();
+    if (error) return;
+    tick(Clock::now());
+    ticking_ = !connections_.empty();
+    if (ticking_) await_tick();
   });
 }
 
-void Loop::tick() {
-  const auto now = Clock::now();
+void Loop::tick(Clock::time_point now) {
   for (auto next = connections_.begin(); next != connections_.end();) {
     const auto connection = (next++)->second;
     connection->on_tick(now);
   }
-  ticking_ = !connections_.empty();
-  if (ticking_) await_tick();
 }
 
 }  // namespace extprocd::transport::h2

@@ -22,7 +22,8 @@ namespace extprocd::transport::h2 {
 
 class Connection;
 
-/// A thread that serves connections, and what they share because they take turns. Begins when it is made.
+/// A thread that serves connections, and what they share because they take turns. Who does not start() it may run it
+/// himself, on one thread.
 class Loop {
  public:
   using Clock = std::chrono::steady_clock;
@@ -32,6 +33,9 @@ class Loop {
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
+
+  /// Begins its thread. At most once.
+  void start();
 
   // Any thread.
 
@@ -59,15 +63,19 @@ class Loop {
   /// Gives back one that is not needed any more.
   void give_back(std::string&& buffer);
   void forget(Connection& connection);
+  /// Does what there is to do now, without waiting. Only where it was not started.
+  void run_ready();
+  /// Looks at the timeouts of all connections. Started, it does so by itself.
+  void tick(Clock::time_point now);
 
  private:
-  void tick();
   void await_tick();
 
   Shared& shared_;
   const std::shared_ptr<boost::asio::io_context> context_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::steady_timer timer_;
+  bool started_ = false;
   bool ticking_ = false;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::vector<uint8_t> input_;

@@ -70,7 +70,10 @@ absl::StatusOr<std::unique_ptr<H2Server>> H2Server::start(const H2Options& optio
   }
   const uint32_t threads =
       options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
-  for (uint32_t i = 0; i < threads; ++i) state->loops.push_back(std::make_unique<h2::Loop>(state->shared));
+  for (uint32_t i = 0; i < threads; ++i) {
+    state->loops.push_back(std::make_unique<h2::Loop>(state->shared));
+    state->loops.back()->start();
+  }
   state->acceptor = std::make_unique<h2::Acceptor>(
       std::move(listeners), [it = state.get()](Descriptor socket) { it->accept(std::move(socket)); });
   return std::unique_ptr<H2Server>(new H2Server(std::move(state)));
