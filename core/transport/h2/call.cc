@@ -52,7 +52,7 @@ nghttp2_nv grpc_content_type() { return constant_field("content-type", "applicat
 struct StatusFields {
   explicit StatusFields(const absl::Status& status)
       : code(std::to_string(static_cast<int>(status.code()))),
-        message(percent_encoded({status.message().data(), status.message().size()})) {}
+        message(percent_encoded(shortened({status.message().data(), status.message().size()}))) {}
 
   void add_to(std::vector<nghttp2_nv>& fields) const {
     fields.push_back(field("grpc-status", code));

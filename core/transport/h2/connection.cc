@@ -116,9 +116,9 @@ struct Connection::Callbacks {
     call->lost(engine::Cancel::kPeer);
     it.calls_.erase_and_dispose(it.calls_.iterator_to(*call), std::default_delete<Call>());
     it.shared_.stream_over();
-    if (!in_vain) return 0;
-    return it.is_within(it.resets_, it.shared_.options.max_resets_per_second) ? 0
-                                                                              : NGHTTP2_ERR_CALLBACK_FAILURE;
+    // Not a failure of the callback: nghttp2 would keep the stream, and what was being sent would be lost.
+    if (in_vain) static_cast<void>(it.is_within(it.resets_, it.shared_.options.max_resets_per_second));
+    return 0;
   }
 
   static int on_invalid(nghttp2_session*, const nghttp2_frame* frame, int error, void* connection) {
@@ -225,6 +225,8 @@ void Connection::take_in(std::size_t size) {
     shared_.count(Limit::kUnfinished);
     go_away(NGHTTP2_ENHANCE_YOUR_CALM);
   }
+  // Not before: a stream that came behind the answer is served, and the last GOAWAY must say so.
+  if (drain_is_known_) finish_drain();
 }
 
 /// Errors that nghttp2 does not tell the peer by itself.
@@ -275,8 +277,8 @@ void Connection::on_writable() {
 void Connection::flush() {
   if (!channel_ || !channel_->is_ready()) return;
   while (unsent_.empty() || write_out()) {
-    if (!channel_ || gather()) continue;
-    if (resumed_.empty()) break;
+    if (gather()) continue;
+    if (!channel_ || resumed_.empty()) break;
     resume_calls();
   }
   end_if_done();
@@ -382,7 +384,7 @@ int Connection::on_frame(const nghttp2_frame& frame) {
       if (!is_answer) {
         fine = is_within(pings_, most);
       } else if (std::equal(kDrainPing.begin(), kDrainPing.end(), frame.ping.opaque_data)) {
-        finish_drain();
+        drain_is_known_ = true;
       }
       return fine ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     default:

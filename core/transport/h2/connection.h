@@ -103,6 +103,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool read_needs_write_ = false;  // TLS
   bool established_ = false;       // the peer has said its settings
   bool draining_ = false;
+  bool drain_is_known_ = false;  // the peer has read the first GOAWAY
   bool drain_is_final_ = false;
   bool lingering_ = false;  // all is said; the peer may still have to read it
 

@@ -11,6 +11,7 @@ namespace extprocd::transport::h2 {
 namespace {
 
 constexpr std::size_t kMostTimeoutDigits = 8;
+constexpr std::size_t kMostText = 2 << 10;
 constexpr int kGzipOnly = 16;  // added to the window's bits
 constexpr std::size_t kFirstRoom = 16 << 10;
 
@@ -74,6 +75,13 @@ std::optional<std::chrono::nanoseconds> parse_timeout(std::string_view text) {
   return count > kMost / *unit ? kMost : count * *unit;
 }
 
+std::string_view shortened(std::string_view text) {
+  if (text.size() <= kMostText) return text;
+  std::size_t end = kMostText;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
 std::string percent_encoded(std::string_view text) {
   static constexpr char kDigits[] = "0123456789ABCDEF";
   std::string encoded;
@@ -114,9 +122,9 @@ absl::StatusOr<std::string> gunzip(std::string_view bytes, std::size_t max_size)
     const int code = inflate(&state, Z_NO_FLUSH);
     result.resize(made + room - state.avail_out);
     if (result.size() > max_size) return absl::ResourceExhaustedError("too large when decompressed");
-    if (code == Z_STREAM_END) return result;
+    if (code == Z_STREAM_END && state.avail_in == 0) return result;
     if (code != Z_OK || (state.avail_in == 0 && state.avail_out != 0)) {
-      return absl::InvalidArgumentError("the compressed message is not gzip, or cut short");
+      return absl::InvalidArgumentError("the compressed message is not one gzip member");
     }
   }
 }
