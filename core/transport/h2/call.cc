@@ -128,6 +128,17 @@ void Call::refuse_as_http(std::string_view http_status, const absl::Status& stat
   nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
 }
 
+void Call::refuse_with_text(std::string_view http_status, std::string_view text) {
+  over();
+  responded_ = true;
+  is_text_ = true;
+  outgoing_ = text;
+  const std::array fields = {field(":status", http_status), constant_field("content-type", "text/plain"),
+                             constant_field("allow", "POST")};
+  const nghttp2_data_provider body{.source = {.ptr = this}, .read_callback = read_replies};
+  nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), &body);
+}
+
 void Call::receive(std::string_view bytes) {
   // Behind the end, too: who sends on needs window to get to his own end.
   const std::size_t used = over_ ? bytes.size() : take_in(bytes);
@@ -336,11 +347,12 @@ void Call::submit_trailers(const absl::Status& status) {
 
 ssize_t Call::next_frame(std::size_t most, uint32_t& flags) {
   const std::size_t size = std::min(most, unsent());
-  if (size == 0 && !final_status_) {
+  if (size == 0 && !final_status_ && !is_text_) {
     deferred_ = true;
     return NGHTTP2_ERR_DEFERRED;
   }
   flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (size == unsent() && is_text_) flags |= NGHTTP2_DATA_FLAG_EOF;
   if (size == unsent() && final_status_) {
     flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
     submit_trailers(*final_status_);

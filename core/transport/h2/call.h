@@ -38,8 +38,10 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   void open(engine::StreamFactory& factory, const Opening& opening);
   /// Ends it with a status before it was opened.
   void refuse(const absl::Status& status) { finish(status); }
-  /// Ends it as what is no gRPC call at all: an HTTP status, and a reason as grpc-message.
+  /// Ends it with an HTTP status as well, where gRPC has one for it.
   void refuse_as_http(std::string_view http_status, const absl::Status& status);
+  /// Ends it as what is no gRPC call at all: an HTTP status, and a reason as text.
+  void refuse_with_text(std::string_view http_status, std::string_view text);
 
   /// The peer's bytes, in any pieces.
   void receive(std::string_view bytes);
@@ -99,6 +101,7 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   bool deferred_ = false;     // nghttp2 waits to be told of more
   bool paused_ = false;       // too many replies are unsent: input waits in held_
   bool trailers_only_ = false;
+  bool is_text_ = false;  // what goes out is no gRPC: nothing comes behind outgoing_
   std::size_t sent_ = 0;  // of outgoing_
   std::string outgoing_;  // framed replies
   std::string partial_;   // a message that is not whole, with its prefix

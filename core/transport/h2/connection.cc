@@ -102,7 +102,8 @@ struct Connection::Callbacks {
   }
 
   static int on_sent(nghttp2_session*, const nghttp2_frame* frame, void* connection) {
-    if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
+    const bool may_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (!may_end || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     if (Call* call = self(connection).call(frame->hd.stream_id)) call->on_end_sent();
     return 0;
   }
@@ -429,11 +430,10 @@ void Connection::admit(Call& call) {
         absl::ResourceExhaustedError("the header list is larger than server.limits.max_header_list_size, " +
                                      std::to_string(shared_.options.max_header_list_size) + " bytes"));
   }
-  if (head_.method() != "POST")
-    return call.refuse_as_http("405", absl::InternalError("gRPC calls are made with POST"));
+  if (head_.method() == "HEAD") return call.refuse_with_text("405", "");
+  if (head_.method() != "POST") return call.refuse_with_text("405", "gRPC calls are made with POST\n");
   if (!is_grpc(head_.content_type())) {
-    return call.refuse_as_http(
-        "415", absl::InternalError("the content-type of gRPC calls begins with application/grpc"));
+    return call.refuse_with_text("415", "the content-type of gRPC calls begins with application/grpc\n");
   }
   made_progress();
   const bool is_process = head_.path() == Services::kProcess;
