@@ -108,18 +108,24 @@ class Connection:
     """An HTTP/2 connection that does what its owner says, and by itself only acknowledges SETTINGS and PING and keeps
     account of the window that the peer grants.
 
-    `window` is what the peer may send on a stream, `whole_window` on the connection.
+    `window` is what the peer may send on a stream, `whole_window` on the connection; `hello` is sent in place of a proper
+    beginning.
     """
 
-    def __init__(self, address: str, window: int = LARGEST_WINDOW, whole_window: int = LARGEST_WINDOW) -> None:
+    def __init__(self, address: str, window: int = LARGEST_WINDOW, whole_window: int = LARGEST_WINDOW,
+                 hello: bytes | None = None) -> None:
         self.socket = connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.decoder = Decoder()
         self.next_stream = 1
+        self.greeting: dict[int, int] = {}  # the peer's SETTINGS, once they have come
         self._buffer = b""
         self._at = 0
         self._initial_window = self._whole_window = FIRST_WINDOW
         self._windows: dict[int, int] = {}
+        if hello is not None:
+            self.send(hello)
+            return
         hello = PREFACE + SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: window}).serialize()
         if whole_window > FIRST_WINDOW:
             hello += WindowUpdateFrame(0, window_increment=whole_window - FIRST_WINDOW).serialize()
@@ -167,6 +173,20 @@ class Connection:
             if ends and frame.stream_id == stream:
                 raise Ended(f"the stream: {self.status(frame)}" if isinstance(frame, HeadersFrame) else repr(frame))
             came.append(frame)
+
+    def send_frames(self, stream: int, octets: bytes, size: int, seconds: float = 20.0) -> list[Frame]:
+        """Sends frames of so much flow controlled size at once, when there is window for them; the frames that came
+        meanwhile. TimeoutError if the peer grants none for so long."""
+        came: list[Frame] = []
+        while min(self._windows[stream], self._whole_window) < size:
+            frame = next(self.frames(seconds), None)
+            if frame is None:
+                raise Ended("the connection")
+            came.append(frame)
+        self.send(octets)
+        self._windows[stream] -= size
+        self._whole_window -= size
+        return came
 
     def status(self, frame: HeadersFrame) -> dict[str, str]:
         """The names and values of a header block; each block of a connection must be decoded, once and in order."""
@@ -223,6 +243,7 @@ class Connection:
         elif isinstance(frame, PingFrame):
             self.send(PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]).serialize())
         elif isinstance(frame, SettingsFrame):
+            self.greeting |= frame.settings
             window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
             for stream in self._windows:
                 self._windows[stream] += window - self._initial_window

@@ -123,8 +123,12 @@ struct Connection::Callbacks {
   }
 
   static int on_invalid(nghttp2_session*, const nghttp2_frame* frame, int error, void* connection) {
-    if (frame->hd.type == NGHTTP2_HEADERS && error == NGHTTP2_ERR_REFUSED_STREAM) {
-      self(connection).shared_.count(Limit::kStreams);
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    const Connection& it = self(connection);
+    // Once the peer has acknowledged how many streams it may have, one more is an error of the connection.
+    const bool knew = it.calls_.size() >= it.shared_.options.max_streams_per_connection;
+    if (error == NGHTTP2_ERR_REFUSED_STREAM || (error == NGHTTP2_ERR_PROTO && knew)) {
+      it.shared_.count(Limit::kStreams);
     }
     return 0;
   }
@@ -154,6 +158,8 @@ Connection::Connection(Loop& loop, Shared& shared, std::unique_ptr<Channel> chan
   nghttp2_option_set_no_closed_streams(option, 1);
   // Envoy ends every stream with RST_STREAM; resets that do harm are counted here instead.
   nghttp2_option_set_stream_reset_rate_limit(option, uint64_t{1} << 40, uint64_t{1} << 40);
+  // Floods are counted by kind here, which a smaller limit of nghttp2's for the answers to them would come before.
+  nghttp2_option_set_max_outbound_ack(option, 2 * kMaxQueuedFrames);
   nghttp2_session_server_new2(&http2_, Callbacks::all(), this, option);
   nghttp2_option_del(option);
 }
