@@ -154,7 +154,7 @@ class Extprocd(Process):
         command = [str(BINARY), "--listen", self.address, "--admin", self.admin]
         if self.config_path:
             command += ["--config", str(self.config_path)]
-        return [*command, *TRANSPORT_FLAGS, *self.flags]
+        return [*command, *([] if "--transport" in self.flags else TRANSPORT_FLAGS), *self.flags]
 
     def is_ready(self) -> bool:
         return http_get(f"http://{self.admin}/readyz")[0] == 200

@@ -55,12 +55,16 @@ class Siege:
         grown = memory(self.running, "VmHWM") - size
         bound = offence.grpc_growth if self.transport == "grpc" else offence.growth
         assert grown <= bound, f"memory grew by {grown:.0f} MiB"
-        phase = self.neighbour.end_phase()
-        assert phase.streams > 0 and not phase.failures, phase
-        eventually(lambda: active(self.running) <= 1)  # the neighbour's own
+        self.expect_calm()
         if self.transport == "native":
             hits = self.hits()
             assert {limit for limit in hits if hits[limit] > before[limit]} == set(offence.limits)
+
+    def expect_calm(self) -> None:
+        """The neighbour was answered, and is alone again."""
+        phase = self.neighbour.end_phase()
+        assert phase.streams > 0 and not phase.failures, phase
+        eventually(lambda: active(self.running) <= 1)  # the neighbour's own
         assert self.running.child is not None and self.running.child.poll() is None
 
 

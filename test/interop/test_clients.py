@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import checks
+from certificates import Certificates
 from rig import TOP, Extprocd, eventually
 from transports import each_transport, server
 
@@ -52,11 +53,11 @@ class Outcome:
         assert not self.wrong[check], self.wrong[check]
 
 
-def run(client: str, address: str, names: list[str], act: Callable[[str], None]) -> Outcome:
-    """Runs a client; `act` does what it asks for."""
+def run(client: str, address: str, names: list[str], act: Callable[[str], None], tls: tuple[str, ...] = ()) -> Outcome:
+    """Runs a client; `act` does what it asks for, `tls` are its flags for that."""
     outcome = Outcome()
     path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([*COMMANDS[client], "--address", address, *names], stdin=subprocess.PIPE, env=path,
+    with subprocess.Popen([*COMMANDS[client], "--address", address, *tls, *names], stdin=subprocess.PIPE, env=path,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None
         try:
@@ -107,6 +108,33 @@ def test_over_a_unix_socket(client: str, transport: str, tmp_path: Path) -> None
         outcome = run(client, address, checks.SHORT_CHECKS, lambda _: wait_until_idle(running))
     for check in checks.SHORT_CHECKS:
         outcome.expect(check)
+
+
+def flags(ca: Path, certificate: Path | None = None, key: Path | None = None) -> tuple[str, ...]:
+    own = ("--certificate", str(certificate), "--key", str(key)) if certificate else ()
+    return ("--ca", str(ca), *own)
+
+
+@each_client
+def test_over_tls(client: str, tmp_path: Path) -> None:
+    files = Certificates(tmp_path)
+    with server("native", checks.CONFIG + files.config(mutual=False)) as running:
+        outcome = run(client, running.address, checks.SHORT_CHECKS, lambda _: wait_until_idle(running), flags(files.ca))
+    for check in checks.SHORT_CHECKS:
+        outcome.expect(check)
+
+
+@each_client
+def test_over_mutual_tls(client: str, tmp_path: Path) -> None:
+    files = Certificates(tmp_path)
+    with server("native", checks.CONFIG + files.config(mutual=True)) as running:
+        known = flags(files.ca, files.client, files.client_key)
+        outcome = run(client, running.address, checks.SHORT_CHECKS, lambda _: wait_until_idle(running), known)
+        for check in checks.SHORT_CHECKS:
+            outcome.expect(check)
+        for stranger in (flags(files.ca), flags(files.ca, files.stranger, files.stranger_key)):
+            wrong = run(client, running.address, ["health_check"], lambda _: None, stranger).wrong
+            assert wrong.get("health_check"), f"a client of whom nothing is known was served: {stranger}"
 
 
 @each_transport

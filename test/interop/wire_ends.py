@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 from h2.errors import ErrorCodes
 from hpack import Encoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
@@ -60,10 +62,14 @@ class Ending:
         return next(filter(None, [self.of(frame) for frame in frames]), "")
 
     def wait(self, seconds: float) -> str:
+        """How it ends; "silence" if it does not within so long."""
+        deadline = time.monotonic() + seconds
         try:
             for frame in self.connection.frames(seconds):
                 if end := self.of(frame):
                     return end
+                if time.monotonic() > deadline:
+                    return "silence"
         except TimeoutError:
             return "silence"
         except ConnectionError:

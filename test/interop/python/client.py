@@ -237,7 +237,7 @@ async def reflection(channel: Channel, version: str) -> None:
 
 
 async def keepalive(_: Channel) -> None:
-    """A silent stream, and fifty pings or so."""
+    """A silent stream, and as many pings as the library lets go: some a second."""
     options = [("grpc.keepalive_time_ms", 20), ("grpc.keepalive_timeout_ms", 5000), ("grpc.http2.max_pings_without_data", 0),
                ("grpc.keepalive_permit_without_calls", 1), ("grpc.use_local_subchannel_pool", 1)]
     async with connect(options) as channel:
