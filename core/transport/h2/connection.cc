@@ -407,6 +407,7 @@ int Connection::on_frame(const nghttp2_frame& frame) {
 /// Counts a frame of a kind. False: too many came in this second, and the connection ends.
 bool Connection::is_within(Rate& rate, uint32_t most) {
   if (most == 0 || ++rate.count <= most) return true;
+  if (rate.count > most + 1) return false;  // that has been told
   static telemetry::RateLimit lines(1);
   if (lines.allow()) {
     telemetry::log(telemetry::Level::kWarn, "h2",
