@@ -62,6 +62,8 @@ class RightReplies(unittest.TestCase):
                 report = load_json(address, *BRIEF, *flags)
                 self.assertEqual((report["fault_count"], report["all_streams"]), (0, COUNT))
                 self.assertEqual(report["latency_us"]["stream"]["count"], COUNT)
+                echoed = 2 * COUNT * report["body_bytes"] if report["profile"] == "duplex" else 0
+                self.assertAlmostEqual(report["echoed_bytes_per_second"] * report["seconds"], echoed, delta=1)
 
     def check_hold(self, server: Bare | Extprocd) -> None:
         assert server.child is not None
@@ -69,6 +71,7 @@ class RightReplies(unittest.TestCase):
                            "--pid", str(server.child.pid))
         self.assertEqual((report["fault_count"], report["memory"]["streams"], report["all_streams"]), (0, HELD, HELD))
         self.assertGreater(report["memory"]["bytes_per_stream"], 100)
+        self.assertGreater(report["memory"]["message"], 1000)
 
     def test_of_the_bare_server(self) -> None:
         with Bare(["--set-header", "extproc:true"]) as server:
@@ -186,8 +189,10 @@ class WrongReplies(unittest.TestCase):
 
     def test_more_streams_than_the_server_allows_are_told(self) -> None:
         with Extprocd(config="[server.limits]\nmax_streams_per_connection = 10\n") as server:
-            self.check_refusal(server.address, ["--connections", "2", "--streams", "21"],
-                               "allows 10 streams a connection, not 11")
+            flags = ["--connections", "2", "--streams", "21"]
+            self.check_refusal(server.address, flags, "allows 10 streams a connection, not 11")
+            report = load_json(server.address, *BRIEF, *flags, "--more-connections")
+            self.assertEqual((report["connections"], report["all_streams"]), (3, COUNT))
 
     def test_a_process_that_is_not_there_is_told(self) -> None:
         with Bare() as server:

@@ -51,6 +51,12 @@ void Stream::send(std::string_view frames) {
   resume();
 }
 
+void Stream::send_borrowed(std::string_view frames) {
+  if (!all_is_sent()) return send(frames);
+  borrowed_ = frames;
+  resume();
+}
+
 void Stream::send_message(const wire::Pieces& message) {
   append_framed(outgoing_, message);
   resume();
@@ -83,6 +89,22 @@ void Stream::malformed(std::string_view what) {
   incoming_.clear();
   reset();
   on_malformed(what);
+}
+
+std::size_t Stream::take(uint8_t* to, std::size_t room) {
+  const std::string_view waiting = borrowed_.empty() ? std::string_view(outgoing_).substr(sent_) : borrowed_;
+  const std::size_t size = std::min(room, waiting.size());
+  std::memcpy(to, waiting.data(), size);
+  if (!borrowed_.empty()) {
+    borrowed_.remove_prefix(size);
+    return size;
+  }
+  sent_ += size;
+  if (sent_ == outgoing_.size()) {
+    outgoing_.clear();
+    sent_ = 0;
+  }
+  return size;
 }
 
 void Stream::receive(std::string_view bytes) {
@@ -184,12 +206,8 @@ struct Session::Callbacks {
   static ssize_t read(nghttp2_session* http2, int32_t id, uint8_t* to, std::size_t room, uint32_t* flags,
                       nghttp2_data_source* source, void* /*session*/) {
     Stream& from = *static_cast<Stream*>(source->ptr);
-    const std::size_t size = std::min(room, from.outgoing_.size() - from.sent_);
-    std::memcpy(to, from.outgoing_.data() + from.sent_, size);
-    from.sent_ += size;
-    if (from.sent_ == from.outgoing_.size()) {
-      from.outgoing_.clear();
-      from.sent_ = 0;
+    const std::size_t size = from.take(to, room);
+    if (from.all_is_sent()) {
       if (from.ending_) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (!from.trailer_.empty()) {

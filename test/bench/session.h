@@ -35,6 +35,8 @@ class Stream {
 
   /// Messages that append_framed() wrote. They go out with the session's next flush.
   void send(std::string_view frames);
+  /// The same without a copy: they stay as they are until the stream is over.
+  void send_borrowed(std::string_view frames);
   /// One message without its prefix yet.
   void send_message(const wire::Pieces& message);
   /// The client's half-close: an empty DATA frame with END_STREAM.
@@ -60,6 +62,9 @@ class Stream {
   /// The last call. `lost`: why the connection broke; empty if this stream alone is over.
   virtual void on_close(uint32_t /*http2_error*/, std::string_view /*lost*/) {}
 
+  /// Moves what waits to be sent, or as much as there is room for; how many bytes.
+  std::size_t take(uint8_t* to, std::size_t room);
+  [[nodiscard]] bool all_is_sent() const { return borrowed_.empty() && outgoing_.empty(); }
   void receive(std::string_view bytes);
   void end_of_input();
   void malformed(std::string_view what);
@@ -67,7 +72,8 @@ class Stream {
 
   nghttp2_session* http2_ = nullptr;
   int32_t id_ = 0;
-  std::string incoming_;  // a message that is not whole yet
+  std::string incoming_;       // a message that is not whole yet
+  std::string_view borrowed_;  // goes out before outgoing_
   std::string outgoing_;
   std::size_t sent_ = 0;  // of outgoing_
   std::string trailer_;   // the server's grpc-status

@@ -16,6 +16,8 @@ const Metadata& envoy_metadata() {
   return metadata;
 }
 
+std::size_t quotient_up(std::size_t whole, std::size_t part) { return (whole + part - 1) / part; }
+
 }  // namespace
 
 Connections::Connections(const Metadata& metadata) : metadata_(envoy_metadata()) {
@@ -25,29 +27,37 @@ Connections::Connections(const Metadata& metadata) : metadata_(envoy_metadata())
 
 absl::StatusOr<std::unique_ptr<Connections>> Connections::open(const Options& options) {
   std::unique_ptr<Connections> result(new Connections(options.metadata));
-  for (std::size_t i = 0; i < options.count; ++i) {
+  if (absl::Status status = result->connect(options, options.count); !status.ok()) return status;
+  const std::size_t each = quotient_up(options.streams, options.count);
+  const uint32_t allowed = result->sessions_.front()->peer_max_streams().value_or(0);
+  if (each > allowed && options.more_allowed && allowed > 0) {
+    const std::size_t needed = quotient_up(options.streams, allowed);
+    if (absl::Status status = result->connect(options, needed); !status.ok()) return status;
+  } else if (each > allowed) {
+    return absl::ResourceExhaustedError(options.address + " allows " + std::to_string(allowed) +
+                                        " streams a connection, not " + std::to_string(each) +
+                                        "; use more --connections or fewer --streams");
+  }
+  return result;
+}
+
+absl::Status Connections::connect(const Options& options, std::size_t count) {
+  while (sessions_.size() < count) {
     absl::StatusOr<Descriptor> socket = connect_to(options.address);
     if (!socket.ok()) return socket.status();
-    result->sessions_.push_back(std::make_unique<Session>(std::move(*socket), result->poller_));
+    sessions_.push_back(std::make_unique<Session>(std::move(*socket), poller_));
   }
   const Clock::time_point deadline = Clock::now() + options.timeout;
-  while (!result->have_settings()) {
-    result->wait(deadline - Clock::now());
-    if (const std::string why = result->lost(); !why.empty()) {
+  while (!have_settings()) {
+    wait(deadline - Clock::now());
+    if (const std::string why = lost(); !why.empty()) {
       return absl::UnavailableError(options.address + " does not serve gRPC: " + why);
     }
     if (Clock::now() >= deadline) {
       return absl::DeadlineExceededError(options.address + " does not serve gRPC: no HTTP/2 settings came");
     }
   }
-  const std::size_t each = (options.streams + options.count - 1) / options.count;
-  const uint32_t allowed = result->sessions_.front()->peer_max_streams().value_or(0);
-  if (each > allowed) {
-    return absl::ResourceExhaustedError(options.address + " allows " + std::to_string(allowed) +
-                                        " streams a connection, not " + std::to_string(each) +
-                                        "; use more --connections or fewer --streams");
-  }
-  return result;
+  return absl::OkStatus();
 }
 
 bool Connections::have_settings() const {

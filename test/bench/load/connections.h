@@ -26,7 +26,9 @@ class Connections {
     std::string address;
     std::size_t count = 1;
     std::size_t streams = 1;  ///< over all connections, at a time
-    Metadata metadata;        ///< of every call, behind Envoy's own
+    bool more_allowed =
+        false;          ///< where the server allows fewer streams a connection, open more, as Envoy does
+    Metadata metadata;  ///< of every call, behind Envoy's own
     std::chrono::nanoseconds timeout{};
   };
 
@@ -38,11 +40,14 @@ class Connections {
   void begin(std::unique_ptr<Exchange> exchange);
   /// Sends what waits, then waits for something to come.
   void wait(std::optional<std::chrono::nanoseconds> timeout);
+  [[nodiscard]] std::size_t count() const { return sessions_.size(); }
   /// Why one of them broke; empty while all stand.
   [[nodiscard]] std::string lost() const;
 
  private:
   explicit Connections(const Metadata& metadata);
+  /// Connects until there are so many.
+  absl::Status connect(const Options& options, std::size_t count);
   [[nodiscard]] bool have_settings() const;
 
   Poller poller_;

@@ -6,7 +6,7 @@ namespace extprocd::bench {
 
 Exchange::Exchange(const Conduct& conduct, ExchangeWatcher& watcher, Clock::time_point intended)
     : conduct_(conduct), watcher_(watcher), intended_(intended), sent_(intended) {
-  send(conduct_.script.steps.front().frames);
+  send_borrowed(conduct_.script.steps.front().frames);
 }
 
 void Exchange::on_header(std::string_view name, std::string_view value) {
@@ -43,6 +43,7 @@ void Exchange::check_echo(const Reply& reply) {
     return fail("the echo differs from the body");
   }
   echoed_ += reply.body.size();
+  watcher_.on_echo(reply.body.size());
   if (!reply.end_of_stream) return;
   if (echoed_ != body.size()) return fail("the echo is shorter than the body");
   echoed_ = 0;
@@ -65,7 +66,7 @@ void Exchange::next_step() {
     return;
   }
   sent_ = Clock::now();
-  send(conduct_.script.steps[step_].frames);
+  send_borrowed(conduct_.script.steps[step_].frames);
 }
 
 void Exchange::on_malformed(std::string_view what) { fail(std::string(what)); }

@@ -28,6 +28,8 @@ class ExchangeWatcher {
   virtual ~ExchangeWatcher() = default;
   /// A step's answers are all in; `latency` since the step was sent, for the first since `intended`.
   virtual void on_step(Exchange& exchange, std::size_t step, Clock::duration latency) = 0;
+  /// So many bytes of a body came back.
+  virtual void on_echo(std::size_t /*bytes*/) {}
   /// It is over; an empty fault means that all was right. The exchange is gone afterwards.
   virtual void on_end(Exchange& exchange, std::string_view fault) = 0;
 };

@@ -15,7 +15,7 @@ Hold::Hold(const Options& options, const Conduct& conduct, Connections& connecti
     : options_(options), conduct_(conduct), connections_(connections), server_(server) {}
 
 Report Hold::run() {
-  Report::Memory memory{.before = server_.resident()};
+  Report::Memory memory{.before = server_.resident(), .message = conduct_.script.steps.front().frames.size()};
   const Clock::time_point deadline = Clock::now() + options_.timeout;
   for (std::size_t begun = 0; (begun < options_.streams || held_.size() < open_) && report_.faults.empty();) {
     for (; begun < options_.streams && open_ - held_.size() < kUnanswered; ++begun) {

@@ -57,11 +57,13 @@ int run(const Options& options) {
   const auto connections = Connections::open({.address = options.address,
                                               .count = options.connections,
                                               .streams = options.streams,
+                                              .more_allowed = options.more_connections,
                                               .metadata = options.metadata,
                                               .timeout = options.timeout});
   if (!connections.ok()) return fail(std::string(connections.status().message()));
 
   Report report = measure(options, **connections, *server);
+  report.connections = (*connections)->count();
   if (options.json_file == "-") {
     std::fputs(to_json(options, report).c_str(), stdout);
   } else {

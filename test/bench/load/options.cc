@@ -40,6 +40,8 @@ Options read_options(int argc, char** argv) {
   app.add_option("--connections", options.connections, "HTTP/2 connections")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_flag("--more-connections", options.more_connections,
+               "Where the server allows fewer streams a connection, open as many as it takes, as Envoy does");
   app.add_option("--streams", options.streams, "Streams at a time, over all connections")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

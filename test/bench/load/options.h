@@ -23,6 +23,7 @@ struct Options {
   bool reset = false;
   Metadata metadata;
   std::size_t connections = 2;
+  bool more_connections = false;
   std::size_t streams = 16;  ///< at a time
   double rate = 0;           ///< streams a second; 0: a new one for each that ends
   std::chrono::nanoseconds warm_up = std::chrono::seconds(1);

@@ -9,6 +9,8 @@
 namespace extprocd::bench {
 namespace {
 
+constexpr double kMiB = 1 << 20;
+
 double microseconds(std::chrono::nanoseconds time) { return static_cast<double>(time.count()) / 1e3; }
 double seconds(std::chrono::nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
 double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -19,6 +21,14 @@ double streams_per_second(const Report& report) {
 
 double cpu_per_stream(const Report& report) {
   return ratio(microseconds(report.server_cpu), static_cast<double>(report.streams));
+}
+
+double echoed_per_second(const Report& report) {
+  return ratio(static_cast<double>(report.echoed_bytes), seconds(report.window));
+}
+
+double cpu_per_echoed_mib(const Report& report) {
+  return ratio(microseconds(report.server_cpu), static_cast<double>(report.echoed_bytes) / kMiB);
 }
 
 double own_cpu_share(const Report& report) { return ratio(seconds(report.own_cpu), seconds(report.window)); }
@@ -41,7 +51,6 @@ uint64_t fault_count(const Report& report) {
 }
 
 void print_memory(const Report::Memory& memory) {
-  constexpr double kMiB = 1 << 20;
   std::printf("memory of the server: %.1f MiB before, %.1f MiB with %llu streams held, %.1f MiB after\n",
               static_cast<double>(memory.before) / kMiB, static_cast<double>(memory.held) / kMiB,
               static_cast<unsigned long long>(memory.streams), static_cast<double>(memory.after) / kMiB);
@@ -65,7 +74,7 @@ void print_latencies(Report& report) {
 
 void print_table(const Options& options, Report& report) {
   std::printf("%s, %s: %zu connections, %zu streams at a time", options.address.c_str(),
-              options.profile_name.c_str(), options.connections, options.streams);
+              options.profile_name.c_str(), report.connections, options.streams);
   if (options.rate > 0) std::printf(", %.0f a second", options.rate);
   std::printf("\n");
   if (report.memory) {
@@ -74,6 +83,7 @@ void print_table(const Options& options, Report& report) {
   }
   std::printf("%llu streams in %.2f s: %.0f a second\n", static_cast<unsigned long long>(report.streams),
               seconds(report.window), streams_per_second(report));
+  if (report.echoed_bytes > 0) std::printf("echoed: %.1f MiB a second\n", echoed_per_second(report) / kMiB);
   if (!options.pids.empty()) std::printf("CPU of the server: %.2f µs a stream\n", cpu_per_stream(report));
   std::printf("CPU of the load: %.0f %% of one core\n", 100 * own_cpu_share(report));
   if (options.rate > 0)
@@ -95,7 +105,7 @@ std::string to_json(const Options& options, Report& report) {
   boost::json::object document{
       {"address", options.address},
       {"profile", options.profile_name},
-      {"connections", options.connections},
+      {"connections", report.connections},
       {"streams_at_a_time", options.streams},
       {"rate", options.rate},
       {"reset", options.reset},
@@ -105,6 +115,8 @@ std::string to_json(const Options& options, Report& report) {
       {"all_streams", report.all_streams},
       {"streams_per_second", streams_per_second(report)},
       {"server_cpu_us_per_stream", cpu_per_stream(report)},
+      {"echoed_bytes_per_second", echoed_per_second(report)},
+      {"server_cpu_us_per_echoed_mib", cpu_per_echoed_mib(report)},
       {"load_cpu_share", own_cpu_share(report)},
       {"latest_start_us", microseconds(report.latest_start)},
       {"latency_us", std::move(latencies)},
@@ -112,11 +124,10 @@ std::string to_json(const Options& options, Report& report) {
       {"faults", std::move(faults)},
   };
   if (report.memory) {
-    document["memory"] = {{"before", report.memory->before},
-                          {"held", report.memory->held},
-                          {"after", report.memory->after},
-                          {"streams", report.memory->streams},
-                          {"bytes_per_stream", bytes_per_stream(*report.memory)}};
+    document["memory"] = {
+        {"before", report.memory->before},   {"held", report.memory->held},
+        {"after", report.memory->after},     {"streams", report.memory->streams},
+        {"message", report.memory->message}, {"bytes_per_stream", bytes_per_stream(*report.memory)}};
   }
   return boost::json::serialize(document) + "\n";
 }

@@ -121,6 +121,11 @@ void Traffic::on_step(Exchange& exchange, std::size_t step, Clock::duration late
   if (is_measured(exchange.intended())) report_.series[step].latencies.add(latency);
 }
 
+void Traffic::on_echo(std::size_t bytes) {
+  last_progress_ = Clock::now();
+  if (window_is_open_) report_.echoed_bytes += bytes;
+}
+
 void Traffic::on_end(Exchange& exchange, std::string_view fault) {
   last_progress_ = Clock::now();
   --in_flight_;

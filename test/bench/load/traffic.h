@@ -22,6 +22,7 @@ class Traffic : public ExchangeWatcher {
 
  private:
   void on_step(Exchange& exchange, std::size_t step, Clock::duration latency) override;
+  void on_echo(std::size_t bytes) override;
   void on_end(Exchange& exchange, std::string_view fault) override;
 
   void begin_due(Clock::time_point now);
