@@ -6,21 +6,12 @@ Few streams and no judgement on times: what is measured is no matter here.
 from __future__ import annotations
 
 import http.server
-import json
-import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import unittest
-from pathlib import Path
 
-import figures
-import run
 from servers import Bare, Extprocd, eventually, free_port, load, load_json
 
 COUNT = 300
@@ -202,67 +193,6 @@ class WrongReplies(unittest.TestCase):
         for flags in (["--profile", "nothing"], ["--rate", "-1"], ["--metadata", "x"], ["--nothing"]):
             with self.subTest(flags):
                 self.check_refusal("127.0.0.1:1", flags, "Run with --help", code=2)
-
-
-class Figures(unittest.TestCase):
-    def test_are_medians_and_ratios_within_a_round(self) -> None:
-        values = [(10.0, 20.0), (1.0, 5.0), (2.0, 8.0)]
-        rounds = [{"bare": {"a": {"b": bare}}, "extprocd": {"a": {"b": mine}}} for bare, mine in values]
-        row = figures.row("case", figures.Figure("figure", ("a", "b")), rounds)
-        self.assertEqual(row.servers["bare"], figures.Spread(2.0, 1.0, 10.0))
-        self.assertEqual(row.servers["extprocd"], figures.Spread(8.0, 5.0, 20.0))
-        self.assertEqual(row.ratio, figures.Spread(4.0, 2.0, 5.0))
-        self.assertIn("| case | figure | 2 (1 – 10) | 8 (5 – 20) | 4.00 (2.00 – 5.00) |", figures.as_markdown([row]))
-
-    def test_have_no_ratio_to_nothing(self) -> None:
-        row = figures.row("case", figures.Figure("figure", ("a",)), [{"bare": {"a": 0}, "extprocd": {"a": 1}}])
-        self.assertIsNone(row.ratio)
-
-    def test_take_their_place_in_the_document(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            document = Path(shutil.copy(run.DOCUMENT, folder))
-            run.write_into(document, "first")
-            run.write_into(document, "second")
-            text = document.read_text()
-        self.assertIn(f"{run.BEGIN}\nsecond\n{run.END}", text)
-        self.assertEqual([text.count(mark) for mark in (run.BEGIN, run.END, "first\n")], [1, 1, 0])
-        self.assertEqual(text.partition(run.BEGIN)[0], run.DOCUMENT.read_text().partition(run.BEGIN)[0])
-        self.assertEqual(text.partition(run.END)[2], run.DOCUMENT.read_text().partition(run.END)[2])
-
-
-class Comparison(unittest.TestCase):
-    cores = sorted(os.sched_getaffinity(0))
-
-    def compare(self, *flags: str, cores: list[int]) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-B", run.__file__, *flags]
-        return subprocess.run(["taskset", "--cpu-list", ",".join(map(str, cores)), *program], capture_output=True, text=True,
-                              timeout=120, check=False)
-
-    def test_needs_two_cores(self) -> None:
-        done = self.compare("--quick", cores=self.cores[:1])
-        self.assertEqual((done.returncode, done.stdout), (1, ""))
-        self.assertIn("this needs two cores", done.stderr)
-
-    @unittest.skipIf(len(cores) < 2, "this machine has one core")
-    def test_names_its_cases(self) -> None:
-        done = self.compare("--only", "nothing", cores=self.cores)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("there are: headers; ", done.stderr)
-
-    @unittest.skipIf(len(cores) < 2, "this machine has one core")
-    def test_writes_reports_and_figures(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            done = self.compare("--rounds", "1", "--seconds", "0.2", "--only", "h", "--rate", "100", "--output", folder,
-                                cores=self.cores)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            (file,) = Path(folder).iterdir()
-            document = json.loads(file.read_text())
-        self.assertEqual(set(document["reports"]), {case.name for case in run.CASES if "h" in case.name})
-        for rounds in document["reports"].values():
-            self.assertEqual([set(reports) for reports in rounds], [set(figures.SERVERS)])
-        for figure in document["figures"]:
-            self.assertGreater(figure["ratio"]["median"], 0, figure)
-            self.assertIn(figure["figure"], done.stdout)
 
 
 if __name__ == "__main__":

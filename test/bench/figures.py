@@ -1,28 +1,43 @@
-"""From the reports of all rounds to figures: medians, spreads and ratios, as a table and as JSON."""
+"""From the reports of all rounds to figures: medians, spreads, and ratios to the bare server within a round."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Report = dict[str, Any]
-SERVERS = ("bare", "extprocd")
+Round = dict[str, Report]  # by the label of who was measured
+FAILED = "failed"  # in a report, in place of all else: why there is none
+REFERENCE = "bare"
+
+
+def value_in(reports: Round, label: str, *path: str) -> float | None:
+    """A number of a report; none where there is no report, or it does not tell."""
+    value: Any = reports.get(label, {})
+    for key in path:
+        if key not in value:
+            return None
+        value = value[key]
+    return float(value)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a report of the load program."""
+    """One column of a case's table."""
 
     title: str
-    path: tuple[str, ...]
+    of: Callable[[Round, str], float | None]
     digits: int = 0
+    more_is_better: bool = False
+    has_ratio: bool = True
+    is_judged: bool = False  # steady enough to be compared with the baseline
 
-    def of(self, report: Report) -> float:
-        value: Any = report
-        for key in self.path:
-            value = value[key]
-        return float(value)
+
+def figure(title: str, *path: str, **more: Any) -> Figure:
+    """One that stands in a report as it is."""
+    return Figure(title, lambda reports, label: value_in(reports, label, *path), **more)
 
 
 @dataclass(frozen=True)
@@ -34,47 +49,61 @@ class Spread:
     high: float
 
     @classmethod
-    def over(cls, values: list[float]) -> Spread:
-        return cls(statistics.median(values), min(values), max(values))
+    def over(cls, values: list[float | None]) -> Spread | None:
+        """Of the rounds that gave anything."""
+        known = [value for value in values if value is not None]
+        return cls(statistics.median(known), min(known), max(known)) if known else None
 
     def text(self, digits: int) -> str:
-        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} – {self.high:,.{digits}f})"
+        median, low, high = (f"{value:,.{digits}f}" for value in (self.median, self.low, self.high))
+        return median if low == high else f"{median} ({low} – {high})"
+
+
+@dataclass(frozen=True)
+class Cell:
+    value: Spread | None
+    ratio: Spread | None  # to the bare server, round by round
 
 
 @dataclass(frozen=True)
 class Row:
-    case: str
-    figure: Figure
-    servers: dict[str, Spread]
-    ratio: Spread | None  # extprocd / bare, round by round; none where bare has nothing to divide by
+    label: str
+    cells: dict[str, Cell]  # by the figure's title
+    failure: str = ""
 
-    def cells(self) -> list[str]:
-        figures = [self.servers[server].text(self.figure.digits) for server in SERVERS]
-        return [self.case, self.figure.title, *figures, self.ratio.text(2) if self.ratio else "–"]
+
+@dataclass(frozen=True)
+class Table:
+    """What is known of one case."""
+
+    case: str
+    title: str
+    figures: list[Figure]
+    rows: list[Row]
+    notes: list[str]
 
     def document(self) -> dict[str, Any]:
-        spreads = {server: vars(spread) for server, spread in self.servers.items()}
-        return {"case": self.case, "figure": self.figure.title, **spreads, "ratio": vars(self.ratio) if self.ratio else None}
+        def plain(spread: Spread | None) -> dict[str, float] | None:
+            return vars(spread) if spread else None
+
+        rows = {row.label: {"failed": row.failure} if row.failure else
+                {title: {"value": plain(cell.value), "ratio": plain(cell.ratio)} for title, cell in row.cells.items()}
+                for row in self.rows}
+        return {"case": self.case, "title": self.title, "rows": rows, "notes": self.notes}
 
 
-def row(case: str, figure: Figure, rounds: list[dict[str, Report]]) -> Row:
-    """`rounds`: the reports of each round by server."""
-    values = {server: [figure.of(reports[server]) for reports in rounds] for server in SERVERS}
-    pairs = list(zip(values["extprocd"], values["bare"], strict=True))
-    ratio = Spread.over([mine / bare for mine, bare in pairs]) if all(bare > 0 for _, bare in pairs) else None
-    return Row(case, figure, {server: Spread.over(values[server]) for server in SERVERS}, ratio)
+def ratio(mine: float | None, reference: float | None) -> float | None:
+    return mine / reference if mine is not None and reference is not None and reference > 0 else None
 
 
-HEADER = ["case", "figure", *SERVERS, "extprocd / bare"]
+def cell(wanted: Figure, label: str, rounds: list[Round]) -> Cell:
+    values = [wanted.of(reports, label) for reports in rounds]
+    if not wanted.has_ratio:
+        return Cell(Spread.over(values), None)
+    ratios = [ratio(value, wanted.of(reports, REFERENCE)) for value, reports in zip(values, rounds, strict=True)]
+    return Cell(Spread.over(values), Spread.over(ratios))
 
 
-def as_text(rows: list[Row]) -> str:
-    """Columns for a terminal."""
-    cells = [HEADER] + [entry.cells() for entry in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADER))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
-
-
-def as_markdown(rows: list[Row]) -> str:
-    lines = [HEADER, ["---", "---", "--:", "--:", "--:"]] + [entry.cells() for entry in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def row(label: str, wanted: list[Figure], rounds: list[Round]) -> Row:
+    failures = [reports[label][FAILED] for reports in rounds if FAILED in reports.get(label, {})]
+    return Row(label, {entry.title: cell(entry, label, rounds) for entry in wanted}, failures[0] if failures else "")

@@ -1,7 +1,7 @@
-"""Measures extprocd against the bare server, each on one core of its own beside the load program on another.
+"""Measures ext_proc servers side by side on one load program: extprocd, a bare server as the yardstick, and others.
 
-The two take turns, each time in a new process; what is told are medians over the rounds, their spread, and the ratio of
-extprocd to the bare server within a round, which is what compares between machines. docs/performance.md has the method.
+They take turns, each time in a new process; what is told are medians over the rounds, their spread, and the ratio to the
+bare server within a round, which is what compares between machines. docs/performance.md has the method.
 """
 
 from __future__ import annotations
@@ -9,217 +9,234 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
-import subprocess
+import statistics
 import sys
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from figures import SERVERS, Figure, Report, Row, as_markdown, as_text, row
-from servers import BINARY, TOP, Bare, Failed, NotReady, PinnedExtprocd, load_json
+import baseline
+import document
+from cases import BUSY, LOAD_CASES, Bench, Case, Settings
+from contestants import Contestant, contestants
+from figures import REFERENCE, Table, value_in
+from plan import Plan, TellingProgress, tell
+from results import CaseResult, Run, table
+from rounds import TROUBLE, measure_case
+from servers import TOP
+from surroundings import BUSY_LOAD_AVERAGE, load_average, surroundings
+from tables import as_text, columns
+from through_envoy import ENVOY_CASES
 
-DOCUMENT = TOP / "docs/performance.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-BUSY_LOAD_AVERAGE = 0.5
-SATURATED = 0.9  # of the load program's core: then it is what limits
-
-CPU = Figure("CPU of the server, µs a stream", ("server_cpu_us_per_stream",), 1)
-THROUGHPUT = Figure("streams a second", ("streams_per_second",))
-
-
-def latency(quantile: str, series: str) -> Figure:
-    return Figure(f"{quantile} of {series}, µs", ("latency_us", series, quantile))
-
-
-@dataclass(frozen=True)
-class Case:
-    """Something that is measured of both servers."""
-
-    name: str
-    flags: list[str]
-    figures: list[Figure]
-    bare_flags: list[str] = field(default_factory=list)
-    is_paced: bool = False  # begun by the clock, at a rate that both can serve
-    is_held: bool = False  # streams are opened and held
-
-
-CASES = [
-    Case("headers", [], [CPU, THROUGHPUT, latency("p99", "request_headers")]),
-    Case("headers, one instruction", ["--instructions", '{"addHeaders":{"extproc":"true"}}', "--expect-mutation"],
-         [CPU, THROUGHPUT], bare_flags=["--set-header", "extproc:true"]),
-    Case("headers, ended by RST_STREAM", ["--reset"], [CPU, THROUGHPUT]),
-    Case("buffered, 16 KiB each way", ["--profile", "buffered", "--body", "16KiB"],
-         [CPU, THROUGHPUT, latency("p99", "request_body")]),
-    Case("full duplex, 64 KiB each way", ["--profile", "duplex", "--body", "64KiB", "--chunk", "16KiB"],
-         [CPU, THROUGHPUT, latency("p99", "request")]),
-    Case("headers, paced", [], [CPU, *(latency(quantile, "request_headers") for quantile in ("p50", "p99", "p99.9")),
-                                latency("p99", "stream")], is_paced=True),
-    Case("10000 held streams", ["--profile", "idle", "--streams", "10000"],
-         [Figure("memory, bytes a stream", ("memory", "bytes_per_stream"))], is_held=True),
-]
+CASES = LOAD_CASES + ENVOY_CASES
+BASELINE = TOP / "test/bench/baseline.json"
+NOT_KNOWN = "is in {}; measure it with --write-baseline first"
 
 
 @dataclass(frozen=True)
-class Settings:
+class Length:
     rounds: int
     seconds: float
-    server_core: int
-    load_core: int
-    rate: int  # of paced cases
+    warm_up: float
 
-    def flags(self, case: Case) -> list[str]:
-        if case.is_held:
-            return [*case.flags, "--duration", "0.5"]
-        flags = [*case.flags, "--duration", str(self.seconds), "--warm-up", str(min(1.0, self.seconds))]
-        return flags + (["--rate", str(self.rate)] if case.is_paced else [])
+    def text(self) -> str:
+        return f"{self.rounds} {'round' if self.rounds == 1 else 'rounds'} of {self.seconds:g} s"
 
 
-def fail(text: str) -> int:
-    print(f"bench: {text}", file=sys.stderr)
-    return 1
+FULL, QUICK, COMPARE = Length(3, 1.0, 0.3), Length(1, 1.0, 0.3), Length(3, 0.5, 0.3)
 
 
-def warn(text: str) -> None:
-    print(f"bench: warning: {text}", file=sys.stderr)
+class Mistake(Exception):
+    """On the command line, or in what it needs; the text says how to mend it."""
 
 
-def start(server: str, case: Case, core: int) -> AbstractContextManager[Bare | PinnedExtprocd]:
-    return Bare(case.bare_flags, core) if server == "bare" else PinnedExtprocd(core)
+def words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def measure(server: str, case: Case, settings: Settings) -> Report:
-    """One case on a new process."""
-    with start(server, case, settings.server_core) as process:
-        assert process.child is not None
-        return load_json(process.address, *settings.flags(case), "--pid", str(process.child.pid), core=settings.load_core,
-                         seconds=60 + 10 * settings.seconds)
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description="Measures ext_proc servers side by side.",
+        epilog=f"By default {FULL.text()} of each case. Cases: {', '.join(case.name for case in CASES)}.")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"{QUICK.text()}: to see that it works; leaves out what is not built")
+    parser.add_argument("--compare", action="store_true",
+                        help="name what is worse than the baseline, with code 1 if anything is; by default "
+                             f"{COMPARE.text()} of extprocd, without the cases that take long")
+    parser.add_argument("--rounds", type=int, help="how often everyone is measured in each case")
+    parser.add_argument("--seconds", type=float, help="of each measurement")
+    parser.add_argument("--only", type=words, metavar="CASE,...", default=[], help="cases with that in their name")
+    parser.add_argument("--servers", type=words, metavar="NAME,...", default=[],
+                        help=f"these alone; {REFERENCE} always takes part")
+    parser.add_argument("--resume", action="store_true",
+                        help="go on with the newest run: measure what it lacks, and anew what --only names; with nothing to "
+                             "measure, only tell its figures")
+    parser.add_argument("--two-threads", action="store_true", help="measure two threads even if the load has no core to itself")
+    parser.add_argument("--write", action="store_true", help="put tables and charts into docs")
+    parser.add_argument("--write-baseline", action="store_true", help="put the ratios into test/bench/baseline.json")
+    parser.add_argument("--output", type=Path, default=TOP / "build/bench", help="folder of the runs; default %(default)s")
+    parser.add_argument("--baseline", type=Path, default=BASELINE, help=argparse.SUPPRESS)
+    args = parser.parse_args(given)
+    if args.rounds is not None and args.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if args.seconds is not None and args.seconds <= 0:
+        parser.error("--seconds: more than 0")
+    return args
 
 
-def half_of_what_it_can(settings: Settings) -> int:
-    """A rate for paced cases: half of what extprocd does when it is kept busy, with two digits."""
-    rate = measure("extprocd", CASES[0], settings)["streams_per_second"] / 2
-    return max(1, int(float(f"{rate:.1e}")))
+def settings_for(args: argparse.Namespace) -> Settings:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise Mistake("this needs two cores: one for the server, one for the load program")
+    length = QUICK if args.quick else COMPARE if args.compare else FULL
+    seconds = args.seconds or length.seconds
+    return Settings(args.rounds or length.rounds, seconds, min(length.warm_up, seconds), server_cores=(cores[-1], *cores[-3:-2]),
+                    load_core=cores[-2], two_threads=args.two_threads)
 
 
-def measure_all(cases: list[Case], settings: Settings, tell: Callable[[str], None]) -> dict[str, list[dict[str, Report]]]:
-    results: dict[str, list[dict[str, Report]]] = {case.name: [] for case in cases}
-    for number in range(settings.rounds):
-        for case in cases:
-            tell(f"round {number + 1} of {settings.rounds}: {case.name}")
-            # Who is first changes, so that a slow drift of the machine favours nobody.
-            order = SERVERS if number % 2 == 0 else SERVERS[::-1]
-            results[case.name].append({server: measure(server, case, settings) for server in order})
-    return results
+def chosen_cases(args: argparse.Namespace) -> list[Case]:
+    if not args.only:
+        return [case for case in CASES if not (args.compare and case.is_long)]
+    cases = [case for case in CASES if any(word in case.name for word in args.only)]
+    if not cases:
+        raise Mistake(f"no case has '{','.join(args.only)}' in its name; there are: {', '.join(case.name for case in CASES)}")
+    return cases
 
 
-def output_of(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, cwd=TOP).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+def chosen_servers(args: argparse.Namespace, known: list[Contestant]) -> list[Contestant]:
+    names = [server.name for server in known]
+    if unknown := [name for name in args.servers if name not in names]:
+        raise Mistake(f"there is no server '{unknown[0]}'; there are: {', '.join(names)}")
+    wanted = [server for server in known if server.name == REFERENCE or
+              (server.name in args.servers if args.servers else server.is_ours or not args.compare)]
+    missing = {server.name: server.why_not() for server in wanted if server.why_not()}
+    for name, why in missing.items():
+        if name == REFERENCE or name in args.servers or not args.quick:
+            raise Mistake(f"{name} cannot be measured: {why} (--quick leaves it out; --servers says who takes part)")
+        tell(f"leaving out {name}: {why}")
+    return [server for server in wanted if server.name not in missing]
 
 
-def surroundings() -> dict[str, str]:
-    """What the figures depend on."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": f"{cpu.group(1) if cpu else platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "kernel": f"Linux {platform.release()}",
-        "extprocd": f"{output_of(str(BINARY), '--version').removeprefix('extprocd ')}, "
-                    f"commit {output_of('git', 'describe', '--always', '--dirty')}",
-        "grpc++": output_of("pkg-config", "--modversion", "grpc++"),
-        "nghttp2": output_of("pkg-config", "--modversion", "libnghttp2"),
-    }
+def has_all(result: CaseResult | None, case: Case, servers: list[Contestant]) -> bool:
+    if result is None or result.measured.has_failures:
+        return False
+    known = {*result.measured.labels, *result.measured.left_out}
+    return all(entrant.label in known for entrant in case.entrants(servers))
 
 
-def for_the_document(facts: dict[str, str], settings: Settings, remarks: list[str], rows: list[Row]) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in ("date", "machine"))
-    lines = [f"Measured on {facts['date']}: {facts['machine']}; {told}. Medians of {settings.rounds} rounds of "
-             f"{settings.seconds:g} s, with the lowest and the highest; paced at {settings.rate:,} streams a second."]
-    return "\n\n".join([*lines, *remarks, as_markdown(rows)])
+def capacities(run: Run) -> dict[str, float]:
+    """What the run knows already of how much each server can do."""
+    result = run.result(BUSY.name)
+    if result is None:
+        return {}
+    found = {label: [value for reports in result.measured.rounds if (value := value_in(reports, label, "streams_per_second"))]
+             for label in result.measured.labels}
+    return {label: statistics.median(values) for label, values in found.items() if values}
 
 
-def write_into(document: Path, text: str) -> None:
-    """Replaces what stands between the two marks."""
-    before, found, rest = document.read_text().partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise Failed(f"{document} lacks the lines {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+def measure(plan: Plan, run: Run) -> None:
+    facts, progress = surroundings(), TellingProgress(plan)
+    versions = {server.name: server.version() for server in plan.servers}
+    bench = Bench(plan.settings, capacities(run))
+    for case in plan.cases:
+        load = load_average()
+        measured = measure_case(case, plan.servers, bench, progress)
+        run.keep(CaseResult(case.name, asdict(plan.settings), facts, versions, load, measured))
+        if case.name == BUSY.name:
+            bench.capacities |= capacities(run)
 
 
-def remarks_on(results: dict[str, list[dict[str, Report]]], load_average: float) -> list[str]:
-    """What takes away from the figures."""
-    remarks = []
-    if load_average > BUSY_LOAD_AVERAGE:
-        remarks.append(f"The machine was not idle (load average {load_average:.1f} at the start): these figures are provisional.")
-    for server in SERVERS:
-        names = [name for name, rounds in results.items()
-                 if any(reports[server]["load_cpu_share"] > SATURATED for reports in rounds)]
-        if names:
-            remarks.append(f"The load program was busy all the time, so that {server} could have done more streams a second: "
-                           f"{'; '.join(names)}.")
-    return remarks
+def tables_of(run: Run) -> list[Table]:
+    return [table(case, result) for case in CASES if (result := run.result(case.name))]
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./dev bench", description="Measures extprocd against a bare server.")
-    parser.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works")
-    parser.add_argument("--rounds", type=int, help="default 5")
-    parser.add_argument("--seconds", type=float, help="of each measurement; default 5")
-    parser.add_argument("--rate", type=int, help="streams a second of paced cases; default: half of what extprocd can do")
-    parser.add_argument("--only", metavar="TEXT", default="", help="only cases with that in their name")
-    parser.add_argument("--output", type=Path, default=TOP / "build/bench", help="folder of the results; default %(default)s")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    return parser.parse_args()
+def show(tables: list[Table], run: Run) -> None:
+    parts = [as_text(entry) for entry in tables]
+    if compared := document.of_all_servers(tables):
+        parts.append(f"{document.OVERVIEW}\n{columns(compared)}")
+    text = "\n\n".join(parts) + "\n"
+    print(text, end="")
+    (run.folder / "tables.txt").write_text(text)
+    (run.folder / "figures.json").write_text(json.dumps({"cases": [entry.document() for entry in tables]}, indent=1) + "\n")
+    document.write_charts(run.folder, document.charts(tables))
+    tell(f"raw reports, tables and charts are in {run.folder}")
+
+
+def write_document(tables: list[Table], run: Run, servers: list[Contestant], left_out: dict[str, str]) -> None:
+    labels = {row.label.partition(", ")[0] for entry in tables for row in entry.rows}
+    titles = {server.name: server.title for server in servers if server.name in labels}
+    results = [result for case in CASES if (result := run.result(case.name))]
+    document.write_into(document.DOCUMENT, document.text(titles, results, tables, left_out))
+    document.write_charts(document.IMAGES, document.charts(tables))
+
+
+def worse_than_baseline(plan: Plan, run: Run, file: Path) -> list[baseline.Worse]:
+    """What is worse than the baseline, and is so again when it is measured once more."""
+    known = baseline.read(file)
+    verdict = baseline.compare(tables_of(run), known)
+    for entry in verdict.unknown:
+        tell(f"not in the baseline: {entry}")
+    if not verdict.compared:
+        raise Mistake(f"nothing of what was measured {NOT_KNOWN.format(file)}")
+    tell(f"{verdict.compared} ratios compared with the baseline")
+    if not verdict.worse:
+        return []
+    suspects = {entry.case for entry in verdict.worse}
+    again = replace(plan, cases=[case for case in plan.cases if case.name in suspects])
+    tell(f"measuring once more, to be sure: {', '.join(case.name for case in again.cases)}")
+    measure(again, run)
+    confirmed = baseline.compare(tables_of(run), known).worse
+    before = {(entry.case, entry.label, entry.figure.title) for entry in verdict.worse}
+    return [entry for entry in confirmed if (entry.case, entry.label, entry.figure.title) in before]
+
+
+def bench(args: argparse.Namespace) -> int:
+    known = contestants()
+    servers, settings = chosen_servers(args, known), settings_for(args)
+    old = Run.newest(args.output) if args.resume else None
+    if args.resume and old is None:
+        raise Mistake(f"there is no run in {args.output} to go on with")
+    chosen = Plan.of(chosen_cases(args), servers, settings)
+    todo = [case for case in chosen.cases if not old or args.only or not has_all(old.result(case.name), case, servers)]
+    plan = replace(chosen, cases=todo)
+    if args.compare and not {case.name for case in chosen.cases} & set(baseline.read(args.baseline)["ratios"]):
+        raise Mistake(f"none of these cases {NOT_KNOWN.format(args.baseline)}")
+    if todo:
+        if load_average() > BUSY_LOAD_AVERAGE:
+            tell(f"warning: the machine is not idle (load average {load_average():.1f}); the figures will be rough")
+        plan.tell()
+    run = old or Run.new(args.output)
+    if todo:
+        measure(plan, run)
+    code = 0
+    if args.compare:
+        worse = worse_than_baseline(plan, run, args.baseline)
+        for entry in worse:
+            tell(f"WORSE: {entry.text()}")
+        if not worse:
+            tell("nothing is worse than the baseline")
+        code = 1 if worse else 0
+    tables = tables_of(run)
+    show(tables, run)
+    if args.write:
+        write_document(tables, run, known, chosen.left_out)
+    if args.write_baseline:
+        facts = surroundings() | {server.name: server.version() for server in known if server.is_ours}
+        baseline.write(args.baseline, baseline.refreshed(baseline.read(args.baseline), tables, facts, vars(settings)))
+    if any(row.failure for entry in tables for row in entry.rows):
+        tell("not all could be measured: the tables say what failed; --resume tries that again")
+        return 1
+    return code
 
 
 def main() -> int:
     args = arguments()
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return fail("this needs two cores: one for the server, one for the load program")
-    cases = [case for case in CASES if args.only in case.name]
-    if not cases:
-        return fail(f"no case has '{args.only}' in its name; there are: {'; '.join(case.name for case in CASES)}")
-    load_average = os.getloadavg()[0]
-    if load_average > BUSY_LOAD_AVERAGE:
-        warn(f"the machine is not idle (load average {load_average:.1f}); the figures will be rough")
-    settings = Settings(args.rounds or (2 if args.quick else 5), args.seconds or (1.0 if args.quick else 5.0),
-                        server_core=cores[-1], load_core=cores[-2], rate=args.rate or 0)
-
-    def tell(text: str) -> None:
-        print(f"bench: {text}", file=sys.stderr)
-
     try:
-        if any(case.is_paced for case in cases) and not args.rate:
-            tell("looking for a rate that extprocd can serve")
-            settings = Settings(**(vars(settings) | {"rate": half_of_what_it_can(settings)}))
-        results = measure_all(cases, settings, tell)
-        rows = [row(case.name, figure, results[case.name]) for case in cases for figure in case.figures]
-        facts, remarks = surroundings(), remarks_on(results, load_average)
-        document: dict[str, Any] = {"surroundings": facts, "settings": vars(settings), "remarks": remarks,
-                                    "figures": [entry.document() for entry in rows], "reports": results}
-        args.output.mkdir(parents=True, exist_ok=True)
-        file = args.output / time.strftime("%Y%m%dT%H%M%SZ.json", time.gmtime())
-        file.write_text(json.dumps(document, indent=1) + "\n")
-        print(as_text(rows))
-        for remark in remarks:
-            warn(remark)
-        tell(f"all reports are in {file}")
-        if args.write:
-            write_into(DOCUMENT, for_the_document(facts, settings, remarks, rows))
-    except (Failed, NotReady, OSError, subprocess.SubprocessError) as error:
-        return fail(str(error))
+        return bench(args)
+    except (Mistake, *TROUBLE) as error:
+        tell(str(error))
     except KeyboardInterrupt:
-        return fail("interrupted")
-    return 0
+        tell("interrupted; with --resume it goes on with the case that it was at")
+    return 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ __all__ = ["BINARY", "TOP", "Bare", "Extprocd", "Failed", "NotReady", "PinnedExt
 PROGRAMS = BINARY.parents[1] / "bench"
 
 
-def pinned(core: int | None, command: list[str]) -> list[str]:
-    """The command, kept on one core; as it is without one."""
-    return command if core is None else ["taskset", "--cpu-list", str(core), *command]
+def pinned(cores: int | Sequence[int] | None, command: list[str]) -> list[str]:
+    """The command, kept on these cores; as it is without any."""
+    if cores is None:
+        return command
+    return ["taskset", "--cpu-list", str(cores) if isinstance(cores, int) else ",".join(map(str, cores)), *command]
 
 
 class Bare(Process):
@@ -45,17 +48,14 @@ class Bare(Process):
 
 
 class PinnedExtprocd(Extprocd):
-    """The server with the plugin `instructions`, one thread, and one core."""
+    """The server, kept on cores of its own."""
 
-    def __init__(self, core: int) -> None:
-        super().__init__(
-            config="[server]\nthreads = 1\n[log]\nlevel = 'warn'\n"
-                   "[[plugin]]\nname = 'instructions'\nmodule = 'instructions.so'\n"
-        )
-        self.core = core
+    def __init__(self, cores: Sequence[int], config: str) -> None:
+        super().__init__(config=config)
+        self.cores = cores
 
     def command(self) -> list[str]:
-        return pinned(self.core, super().command())
+        return pinned(self.cores, super().command())
 
 
 def load(address: str, *flags: str, core: int | None = None, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
