@@ -53,7 +53,7 @@ TlsContext::TlsContext(const config::Tls& tls, telemetry::Registry& registry)
 
 absl::StatusOr<std::shared_ptr<TlsContext>> TlsContext::load(const config::Tls& tls,
                                                              telemetry::Registry& registry) {
-  const std::shared_ptr<TlsContext> context(new TlsContext(tls, registry));
+  std::shared_ptr<TlsContext> context(new TlsContext(tls, registry));
   context->seen_ = context->identities();
   auto read = read_tls_credentials(tls);
   if (!read.ok()) return read.status();
