@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import servers
-from servers import BINARY, PROGRAMS, Bare, PinnedExtprocd
+from servers import BINARY, PROGRAMS, Bare, PinnedExtprocd, peers
 from surroundings import output_of
 
 CALLED_INSTRUCTIONS = ("instructions", "instructions.so")
@@ -157,10 +156,9 @@ class PeerContestant:
 
 def contestants() -> list[Contestant]:
     """All there are, the yardstick first."""
-    peers: list[Peer] = getattr(servers, "peers", list)()
     return [
         BareContestant(),
         ExtprocdContestant("extprocd", "extprocd, native transport", "native"),
         ExtprocdContestant("extprocd-grpc", "extprocd, transport on grpc++", "grpc"),
-        *(PeerContestant(peer) for peer in peers),
+        *(PeerContestant(peer) for peer in peers()),
     ]
