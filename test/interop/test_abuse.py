@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from hpack import Encoder
@@ -128,12 +130,13 @@ OFFENCES: dict[str, Offence] = {
 
 
 @pytest.fixture(scope="module")
-def besieged(transport: str) -> Iterator[Siege]:
-    with siege(transport, LIMITS) as running:
-        yield running
+def besieged() -> Iterator[Callable[[str], Siege]]:
+    """The server of a transport, the same for all tests."""
+    with ExitStack() as running:
+        yield cache(lambda transport: running.enter_context(siege(transport, LIMITS)))
 
 
 @pytest.mark.parametrize("name", OFFENCES)
 @each_transport
-def test_an_offender(besieged: Siege, name: str) -> None:
-    besieged.suffer(OFFENCES[name])
+def test_an_offender(besieged: Callable[[str], Siege], transport: str, name: str) -> None:
+    besieged(transport).suffer(OFFENCES[name])

@@ -6,7 +6,7 @@ import pytest
 
 from rig import Extprocd
 
-each_transport = pytest.mark.parametrize("transport", ["grpc", "native"], scope="session")
+each_transport = pytest.mark.parametrize("transport", ["grpc", "native"])
 
 
 def server(transport: str, config: str, address: str | None = None) -> Extprocd:
