@@ -164,7 +164,9 @@ void Http2Reader::on_data(int32_t id, bool end_stream, std::string_view payload)
   Stream* stream = open_stream(id, "DATA");
   if (stream == nullptr) return;
   require(stream->has_head, "DATA before HEADERS");
-  require(!end_stream, "a stream that ends without trailers");
+  // Only what is no gRPC call is answered so.
+  require(!end_stream || stream->header(":status") != "200", "a stream that ends without trailers");
+  stream->ended = end_stream;
   stream->data.append(payload);
   stream->data_sizes.push_back(payload.size());
 }

@@ -479,8 +479,15 @@ TEST_F(ConnectionTest, answers_what_is_no_grpc_in_http) {
     const int32_t stream = client.open(fields, true);
     EXPECT_TRUE(client.wait_for_end(stream));
     EXPECT_EQ(client.reader.streams[stream].header(":status"), status);
-    EXPECT_EQ(client.reader.streams[stream].header("grpc-status"), "13");
+    EXPECT_NE(client.reader.streams[stream].data, "");
   }
+  Fields head = grpc_call(Services::kProcess);
+  head[0].second = "HEAD";
+  const int32_t stream = client.open(head, true);
+  EXPECT_TRUE(client.wait_for_end(stream));
+  EXPECT_EQ(client.reader.streams[stream].header(":status"), "405");
+  EXPECT_EQ(client.reader.streams[stream].data, "");
+  EXPECT_EQ(client.reader.wrong, "");
   EXPECT_EQ(seen_.opened, 0);
 }
 
