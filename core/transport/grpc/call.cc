@@ -135,11 +135,10 @@ void Call::on_started(bool ok) {
   std::string peer = decoded(server_context_.peer());
   events_ = context_.traffic.find(peer);
   count_event();
-  const std::string path =
-      kind_ == Kind::kProcess ? std::string(Services::kProcess) : server_context_.method();
-  engine::StreamFactory* factory = context_.services.find(path);
+  engine::StreamFactory* factory =
+      kind_ == Kind::kProcess ? context_.process_factory : context_.services.find(server_context_.method());
   if (factory == nullptr) {
-    refuse(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + path);
+    refuse(grpc::StatusCode::UNIMPLEMENTED, "this server has no " + server_context_.method());
     return;
   }
   // Health must be answered even when there is no room for more.
@@ -159,7 +158,7 @@ void Call::count_event() {
 
 void Call::refuse(grpc::StatusCode code, const std::string& text) {
   over_ = true;
-  final_status_ = std::make_unique<grpc::Status>(code, text);
+  final_status_.emplace(code, text);
   finish_now();
 }
 
@@ -206,29 +205,33 @@ void Call::on_read(bool ok) {
 
 void Call::send(const wire::Pieces& message) {
   if (over_ || broken_) return;
-  outgoing_.push_back(to_buffer(message));
   unsent_ += message.size() + kUnsentOverhead;
-  if (!writing_) write();
+  grpc::ByteBuffer buffer = to_buffer(message);
+  if (!writing_) return write(buffer);
+  if (!waiting_) waiting_ = std::make_unique<std::deque<grpc::ByteBuffer>>();
+  waiting_->emplace_back().Swap(&buffer);
 }
 
-void Call::write() {
+/// Takes the message; a ByteBuffer can be swapped, but not moved.
+void Call::write(grpc::ByteBuffer& message) {
   writing_ = true;
+  writing_now_.Swap(&message);
   ++steps_;
   Step* tag = &written_step_;
-  io_.Write(outgoing_.front(), tag);
+  io_.Write(writing_now_, tag);
 }
 
 void Call::on_written(bool ok) {
   writing_ = false;
-  unsent_ -= outgoing_.front().Length() + kUnsentOverhead;
-  outgoing_.pop_front();
+  unsent_ -= writing_now_.Length() + kUnsentOverhead;
   if (!ok) {
     broken_ = true;
-    outgoing_.clear();
+    waiting_.reset();
     unsent_ = 0;
   }
-  if (!outgoing_.empty()) {
-    write();
+  if (waiting_ && !waiting_->empty()) {
+    write(waiting_->front());
+    waiting_->pop_front();
   } else if (final_status_ && !finishing_) {
     finish_now();
   }
@@ -240,7 +243,7 @@ void Call::finish(const absl::Status& status) {
   if (over_) return;
   over_ = true;
   if (executor_) executor_->close();
-  final_status_ = std::make_unique<grpc::Status>(to_grpc(status));
+  final_status_ = to_grpc(status);
   if (!writing_) finish_now();
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
 #include <grpcpp/generic/async_generic_service.h>
@@ -34,6 +35,7 @@ using ProcessMethod = envoy::service::ext_proc::v3::ExternalProcessor::WithRawMe
 /// What the calls of a server share.
 struct CallContext {
   const Services& services;
+  engine::StreamFactory* const process_factory;
   ProcessMethod process;
   grpc::AsyncGenericService generic;
   Traffic traffic;
@@ -45,7 +47,7 @@ struct CallContext {
   std::size_t max_streams = std::numeric_limits<uint32_t>::max();
   const telemetry::Metrics* metrics = nullptr;  ///< may be null
 
-  explicit CallContext(const Services& all) : services(all) {}
+  explicit CallContext(const Services& all) : services(all), process_factory(all.find(Services::kProcess)) {}
 
   void count(telemetry::Limit limit) const {
     if (metrics != nullptr) metrics->limits[static_cast<std::size_t>(limit)]->add();
@@ -107,7 +109,7 @@ class Call final : public engine::Sink {
   void open_stream(engine::StreamFactory& factory, const std::string& peer);
   void count_event();
   void read();
-  void write();
+  void write(grpc::ByteBuffer& message);
   void finish_now();
   void step_over();
 
@@ -127,7 +129,8 @@ class Call final : public engine::Sink {
   std::shared_ptr<CallExecutor> executor_;
   std::unique_ptr<engine::ServerStream> stream_;
   grpc::ByteBuffer incoming_;
-  std::deque<grpc::ByteBuffer> outgoing_;
+  grpc::ByteBuffer writing_now_;
+  std::unique_ptr<std::deque<grpc::ByteBuffer>> waiting_;  // to be written behind it; null: never had any
   std::size_t unsent_ = 0;
   std::size_t steps_ = 0;  // that grpc++ has yet to hand back
   bool reading_ = false;
@@ -135,7 +138,7 @@ class Call final : public engine::Sink {
   bool read_closed_ = false;
   bool over_ = false;    // the stream gets no more calls
   bool broken_ = false;  // a write failed: the peer is gone
-  std::unique_ptr<grpc::Status> final_status_;
+  std::optional<grpc::Status> final_status_;
   bool finishing_ = false;
 };
 
