@@ -86,7 +86,8 @@ void Http2Reader::on_frame(uint8_t type, uint8_t flags, int32_t stream, std::str
       return on_header_block(stream, block_ends_stream_, block_);
     case NGHTTP2_RST_STREAM:
       require(payload.size() == 4, "RST_STREAM of a wrong size");
-      if (!streams.contains(stream)) return require(false, "RST_STREAM of a stream that is idle");
+      if (knows_streams && !streams.contains(stream))
+        return require(false, "RST_STREAM of a stream that is idle");
       require(!streams[stream].reset, "RST_STREAM behind RST_STREAM");
       streams[stream].reset = number(payload);
       return;
@@ -118,6 +119,7 @@ void Http2Reader::on_frame(uint8_t type, uint8_t flags, int32_t stream, std::str
 }
 
 Http2Reader::Stream* Http2Reader::open_stream(int32_t stream, const char* what) {
+  if (!knows_streams) opened(stream);
   const auto found = streams.find(stream);
   if (found == streams.end()) {
     require(false, std::string(what) + " of a stream that is idle");

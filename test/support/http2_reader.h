@@ -49,6 +49,8 @@ class Http2Reader {
 
   /// What is owed to the server: answers to SETTINGS and PING. Taken out by the caller.
   std::string answers;
+  /// Were all streams announced with opened()? Else the server may speak on any.
+  bool knows_streams = true;
   std::string wrong;  ///< empty: nothing is
   std::map<int32_t, Stream> streams;
   std::map<uint16_t, uint32_t> settings;

@@ -73,11 +73,13 @@ ssize_t read_replies(nghttp2_session*, int32_t, uint8_t*, std::size_t most, uint
 /// A call as other threads know it.
 class Call::Remote final : public engine::Executor, public std::enable_shared_from_this<Remote> {
  public:
-  Remote(std::shared_ptr<boost::asio::io_context> context, Call& call)
+  Remote(std::weak_ptr<boost::asio::io_context> context, Call& call)
       : context_(std::move(context)), call_(&call) {}
 
   void post(std::function<void()> work) override {
-    boost::asio::post(*context_, [self = shared_from_this(), work = std::move(work)] { self->run(work); });
+    const auto context = context_.lock();
+    if (!context) return;  // the loop is gone
+    boost::asio::post(*context, [self = shared_from_this(), work = std::move(work)] { self->run(work); });
   }
   /// On the loop's thread, as all that follows.
   void run(const std::function<void()>& work) {
@@ -92,7 +94,7 @@ class Call::Remote final : public engine::Executor, public std::enable_shared_fr
   [[nodiscard]] Call* call() const { return call_; }
 
  private:
-  const std::shared_ptr<boost::asio::io_context> context_;
+  const std::weak_ptr<boost::asio::io_context> context_;  // it holds what was posted, and that this
   Call* call_;
 };
 
@@ -238,11 +240,12 @@ void Call::hear(std::string_view message) { stream_->receive(engine::Message::bo
 
 void Call::half_closed() {
   half_closed_ = true;
-  if (over_ || paused_) return;
+  if (over_ || paused_ || end_is_told_) return;
   if (!partial_.empty()) {
     fail(absl::InternalError("the stream ended within a message"));
     return;
   }
+  end_is_told_ = true;
   stream_->half_closed();
 }
 
@@ -251,7 +254,7 @@ void Call::go_on() {
   paused_ = false;
   const std::string held = std::exchange(held_, {});
   receive(held);
-  if (half_closed_ && !paused_ && !over_) half_closed();
+  if (half_closed_) half_closed();
 }
 
 void Call::lost(engine::Cancel by) {

@@ -97,6 +97,7 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   bool heard_ = false;
   bool over_ = false;         // the stream has got its last call
   bool half_closed_ = false;  // by the peer
+  bool end_is_told_ = false;  // to the stream
   bool responded_ = false;    // the response's header list is submitted
   bool deferred_ = false;     // nghttp2 waits to be told of more
   bool paused_ = false;       // too many replies are unsent: input waits in held_

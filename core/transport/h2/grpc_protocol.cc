@@ -100,6 +100,8 @@ std::string percent_encoded(std::string_view text) {
 }
 
 std::optional<std::string> decode_binary(std::string_view value) {
+  // Abseil also takes spaces, and '.' for '='.
+  if (value.find_first_of(" \t\n\v\f\r.") != std::string_view::npos) return std::nullopt;
   std::string bytes;
   if (!absl::Base64Unescape({value.data(), value.size()}, &bytes)) return std::nullopt;
   return bytes;

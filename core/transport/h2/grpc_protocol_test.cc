@@ -89,7 +89,8 @@ TEST(DecodeBinary, takes_base64_with_padding_and_without) {
 }
 
 TEST(DecodeBinary, refuses_what_is_not_base64) {
-  for (const char* text : {"A", "AAAAA", "A=", "=", "====", "AA=A", "A-B_", "AA\x01=", "%%%%", "AAAA="})
+  for (const char* text : {"A", "AAAAA", "A=", "=", "====", "AA=A", "A-B_", "AA\x01=", "%%%%",
+                           "AAAA=", "AA..", "A A=", " AA", "AA== "})
     EXPECT_EQ(decode_binary(text), std::nullopt) << text;
 }
 

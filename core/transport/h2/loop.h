@@ -52,7 +52,7 @@ class Loop {
 
   // The loop's own thread.
 
-  /// Outlives the loop where somebody still has it.
+  /// Who posts from another thread holds it weakly, and for that moment keeps it.
   [[nodiscard]] const std::shared_ptr<boost::asio::io_context>& context() const { return context_; }
   /// Where to read to. Whoever reads has it until he returns to the loop.
   [[nodiscard]] std::span<uint8_t> input() { return input_; }
