@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,13 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
 def _pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Certificate:
     key_text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return Certificate(certificate.public_bytes(Encoding.PEM).decode(), key_text.decode())
@@ -36,25 +44,25 @@ class Authority:
     def __init__(self, name: str) -> None:
         self.name = name
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = _pem(self._sign(name, self.key, is_authority=True), self.key).certificate
+        self.certificate = _pem(self._sign((name,), self.key, is_authority=True), self.key).certificate
 
-    def sign(self, name: str = "localhost") -> Certificate:
-        """A certificate for a DNS name."""
+    def sign(self, *names: str) -> Certificate:
+        """A certificate for DNS names and IP addresses; without any, for localhost."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return _pem(self._sign(name, key, is_authority=False), key)
+        return _pem(self._sign(names or ("localhost",), key, is_authority=False), key)
 
-    def _sign(self, name: str, key: ec.EllipticCurvePrivateKey, *, is_authority: bool) -> x509.Certificate:
+    def _sign(self, names: tuple[str, ...], key: ec.EllipticCurvePrivateKey, *, is_authority: bool) -> x509.Certificate:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
-            .subject_name(_name(name))
+            .subject_name(_name(names[0]))
             .issuer_name(_name(self.name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
             .sign(self.key, hashes.SHA256())
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import checks
-from certificates import Certificates
+from tls_files import TlsFiles
 from rig import TOP, Extprocd, eventually
 from transports import each_transport, server
 
@@ -117,7 +117,7 @@ def flags(ca: Path, certificate: Path | None = None, key: Path | None = None) ->
 
 @each_client
 def test_over_tls(client: str, tmp_path: Path) -> None:
-    files = Certificates(tmp_path)
+    files = TlsFiles(tmp_path)
     with server("native", checks.CONFIG + files.config(mutual=False)) as running:
         outcome = run(client, running.address, checks.SHORT_CHECKS, lambda _: wait_until_idle(running), flags(files.ca))
     for check in checks.SHORT_CHECKS:
@@ -126,7 +126,7 @@ def test_over_tls(client: str, tmp_path: Path) -> None:
 
 @each_client
 def test_over_mutual_tls(client: str, tmp_path: Path) -> None:
-    files = Certificates(tmp_path)
+    files = TlsFiles(tmp_path)
     with server("native", checks.CONFIG + files.config(mutual=True)) as running:
         known = flags(files.ca, files.client, files.client_key)
         outcome = run(client, running.address, checks.SHORT_CHECKS, lambda _: wait_until_idle(running), known)

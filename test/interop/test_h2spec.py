@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from certificates import Certificates
+from tls_files import TlsFiles
 from rig import TOP
 from transports import each_transport, server
 
@@ -80,4 +80,4 @@ def test_h2spec(transport: str, tmp_path: Path) -> None:
 
 @needs_h2spec
 def test_h2spec_over_tls(tmp_path: Path) -> None:
-    judge("native", tmp_path, CONFIG + Certificates(tmp_path).config(mutual=False), ["--tls", "--insecure"])
+    judge("native", tmp_path, CONFIG + TlsFiles(tmp_path).config(mutual=False), ["--tls", "--insecure"])

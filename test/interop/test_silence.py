@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hyperframe.frame import GoAwayFrame
 
-from certificates import Certificates
+from tls_files import TlsFiles
 from rig import eventually
 from siege import PLUGIN, Siege, siege
 from transports import server
@@ -56,7 +56,7 @@ def test_who_does_not_begin_is_cut_off(sent: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"], ids=["nothing", "half_a_hello"])
 def test_who_does_not_begin_tls_is_cut_off(sent: bytes, tmp_path: Path) -> None:
-    config = PLUGIN + "[server.limits]\nhandshake_timeout = '300ms'\n" + Certificates(tmp_path).config(mutual=False)
+    config = PLUGIN + "[server.limits]\nhandshake_timeout = '300ms'\n" + TlsFiles(tmp_path).config(mutual=False)
     with server("native", config) as running, connect(running.address) as slow:
         slow.sendall(sent)
         assert is_closed(slow)
@@ -64,7 +64,7 @@ def test_who_does_not_begin_tls_is_cut_off(sent: bytes, tmp_path: Path) -> None:
 
 
 def test_plain_http2_to_a_tls_port_is_closed(tmp_path: Path) -> None:
-    with server("native", PLUGIN + Certificates(tmp_path).config(mutual=False)) as running:
+    with server("native", PLUGIN + TlsFiles(tmp_path).config(mutual=False)) as running:
         with connect(running.address) as plain:
             plain.sendall(PREFACE)
             assert is_closed(plain)

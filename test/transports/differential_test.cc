@@ -134,22 +134,22 @@ constexpr Difference kDifferences[] = {
     {"binary 'YR=='", "HTTP 200; application/grpc; message 'x-a-bin=a;'; status 0 ''",
      "bits that mean nothing are left alone"},
     {"content-type 'application/grpc-web'",
-     "HTTP 415; application/grpc; status 13 'the content-type of gRPC calls begins with application/grpc'",
+     "HTTP 415; allow: POST; text 'the content-type of gRPC calls begins with application/grpc\\0a'",
      "gRPC: other content-types are answered with 415"},
     {"content-type 'application/json'",
-     "HTTP 415; application/grpc; status 13 'the content-type of gRPC calls begins with application/grpc'",
+     "HTTP 415; allow: POST; text 'the content-type of gRPC calls begins with application/grpc\\0a'",
      "gRPC: other content-types are answered with 415"},
     {"content-type ''",
-     "HTTP 415; application/grpc; status 13 'the content-type of gRPC calls begins with application/grpc'",
+     "HTTP 415; allow: POST; text 'the content-type of gRPC calls begins with application/grpc\\0a'",
      "gRPC: other content-types are answered with 415"},
     {"without content-type",
-     "HTTP 415; application/grpc; status 13 'the content-type of gRPC calls begins with application/grpc'",
+     "HTTP 415; allow: POST; text 'the content-type of gRPC calls begins with application/grpc\\0a'",
      "gRPC: other content-types are answered with 415"},
-    {"method GET", "HTTP 405; application/grpc; status 13 'gRPC calls are made with POST'",
+    {"method GET", "HTTP 405; allow: POST; text 'gRPC calls are made with POST\\0a'",
      "the HTTP status says it, too"},
-    {"method PUT", "HTTP 405; application/grpc; status 13 'gRPC calls are made with POST'",
+    {"method PUT", "HTTP 405; allow: POST; text 'gRPC calls are made with POST\\0a'",
      "the HTTP status says it, too"},
-    {"method OPTIONS", "HTTP 405; application/grpc; status 13 'gRPC calls are made with POST'",
+    {"method OPTIONS", "HTTP 405; allow: POST; text 'gRPC calls are made with POST\\0a'",
      "the HTTP status says it, too"},
     {"te other", "RST_STREAM 1", "HTTP/2 has no other value of te"},
     {"without te", "HTTP 200; application/grpc; message ''; status 0 ''", "proxies take te away"},
@@ -233,6 +233,9 @@ class Side {
     for (const auto& [name, value] : stream.head) {
       if (!name.starts_with(":") && !name.starts_with("grpc-") && name != "content-type")
         text += name + ": " + value + "; ";
+    }
+    if (stream.ended && stream.header("content-type") == "text/plain") {
+      return text + "text '" + readable(stream.data) + "'";
     }
     if (stream.has_head) text += stream.header("content-type") + "; ";
     for (const std::string& message : stream.messages()) text += "message '" + readable(message) + "'; ";
