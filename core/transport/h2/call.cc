@@ -39,10 +39,10 @@ nghttp2_nv constant_field(std::string_view name, std::string_view value) {
   return result;
 }
 
-/// How much room a message gets that has come so far: all, once a quarter is there, so that it is moved little; who
+/// How much room a message gets that has come so far: all, once a sixteenth is there, so that it is moved little; who
 /// only announces much is given room for what he sends.
 std::size_t room_for(std::size_t come, std::size_t wanted) {
-  return 4 * come >= wanted ? wanted : std::min(wanted, std::max(2 * come, kFirstRoom));
+  return 16 * come >= wanted ? wanted : std::min(wanted, std::max(2 * come, kFirstRoom));
 }
 
 nghttp2_nv http_status_ok() { return constant_field(":status", "200"); }
