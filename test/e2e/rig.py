@@ -130,9 +130,13 @@ class Process:
             raise Failed(f"{self.name} ended with code {code}:\n{text}")
 
 
-# Of the server under test.
-TRANSPORT = os.environ.get("EXTPROCD_TRANSPORT", "native")
-TRANSPORT_FLAGS = ["--transport", TRANSPORT] if "EXTPROCD_TRANSPORT" in os.environ else []
+def transport() -> str:
+    """Of the server under test: what the environment names, or the default."""
+    return os.environ.get("EXTPROCD_TRANSPORT", "native")
+
+
+def transport_flags() -> list[str]:
+    return ["--transport", transport()] if "EXTPROCD_TRANSPORT" in os.environ else []
 
 
 class Extprocd(Process):
@@ -154,7 +158,7 @@ class Extprocd(Process):
         command = [str(BINARY), "--listen", self.address, "--admin", self.admin]
         if self.config_path:
             command += ["--config", str(self.config_path)]
-        return [*command, *([] if "--transport" in self.flags else TRANSPORT_FLAGS), *self.flags]
+        return [*command, *([] if "--transport" in self.flags else transport_flags()), *self.flags]
 
     def is_ready(self) -> bool:
         return http_get(f"http://{self.admin}/readyz")[0] == 200
@@ -183,7 +187,7 @@ class SampleServer(Extprocd):
     def command(self) -> list[str]:
         program = self.folder / "server"
         program.symlink_to(BINARY)
-        return [str(program), "-grpcport", self.address, "--admin", self.admin, *TRANSPORT_FLAGS, *self.flags]
+        return [str(program), "-grpcport", self.address, "--admin", self.admin, *transport_flags(), *self.flags]
 
 
 def envoy_versions() -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 
-from rig import TRANSPORT, Extprocd, eventually, free_port
+from rig import Extprocd, eventually, free_port, transport
 from trial import CONFIG, attack, memory
 from wire import (
     FULL_DUPLEX_STREAMED,
@@ -212,7 +212,7 @@ def test_a_header_list_without_end() -> None:
 
     def act(server: Extprocd) -> None:
         # grpc++ does not count CONTINUATION frames: there the connection is ended for what it sends in all.
-        limit = "unfinished" if TRANSPORT == "grpc" else "continuation_flood"
+        limit = "unfinished" if transport() == "grpc" else "continuation_flood"
         before = limit_hits(server, limit)
         with Connection(server.address) as connection:
             stream = connection.new_stream()

@@ -43,10 +43,6 @@ std::string make_certificate() {
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials_of(const std::optional<ProbeTls>& tls) {
   if (!tls) return grpc::InsecureChannelCredentials();
-  grpc::experimental::TlsChannelCredentialsOptions options;
-  options.set_verify_server_certs(false);
-  options.set_check_call_host(false);
-  options.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
   std::vector<grpc::experimental::IdentityKeyCertPair> own;
   if (!tls->certificate.empty()) {
     auto certificate = read_pem_file(tls->certificate);
@@ -57,8 +53,13 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials_of(const s
       return parsed.status();
     if (const auto parsed = parse_key(*key, tls->key); !parsed.ok()) return parsed.status();
     own.push_back({*std::move(key), *std::move(certificate)});
-    options.watch_identity_key_cert_pairs();
   }
+  // Only now: options that no credentials are made of are never freed.
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_verify_server_certs(false);
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  if (!own.empty()) options.watch_identity_key_cert_pairs();
   options.set_certificate_provider(
       std::make_shared<grpc::experimental::StaticDataCertificateProvider>(make_certificate(), own));
   options.watch_root_certs();
