@@ -137,6 +137,8 @@ struct Connection::Callbacks {
                        nghttp2_data_source* source, void* connection) {
     constexpr std::size_t kFrameHead = 9;
     std::string& output = self(connection).loop_.output();
+    // nghttp2 goes from one such frame to the next by itself; a socket that takes no more must hold back the calls.
+    if (output.size() >= kWriteAtOnce) return NGHTTP2_ERR_WOULDBLOCK;
     output.append(text(head, kFrameHead));
     static_cast<Call*>(source->ptr)->take(output, size);
     return 0;
