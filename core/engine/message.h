@@ -44,7 +44,6 @@ class Message {
   ~Message() { reset(); }
 
   [[nodiscard]] std::string_view bytes() const { return bytes_; }
-  [[nodiscard]] bool is_borrowed() const { return release_ == nullptr; }
 
  private:
   void reset() {

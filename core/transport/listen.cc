@@ -83,6 +83,18 @@ absl::StatusOr<Listener> Listener::open(const config::Address& address) {
   return listener;
 }
 
+absl::StatusOr<std::vector<Listener>> Listener::open_all(const std::vector<std::string>& addresses) {
+  std::vector<Listener> listeners;
+  for (const std::string& text : addresses) {
+    const auto address = config::parse_address(text);
+    if (!address.ok()) return address.status();
+    auto listener = open(*address);
+    if (!listener.ok()) return listener.status();
+    listeners.push_back(*std::move(listener));
+  }
+  return listeners;
+}
+
 absl::Status Listener::open_unix() {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;

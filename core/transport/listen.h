@@ -36,6 +36,8 @@ class Listener {
   /// Binds and listens; replaces a Unix socket that nobody listens on any more. Errors name the address and
   /// the cause.
   static absl::StatusOr<Listener> open(const config::Address& address);
+  /// The same for all addresses of server.listen; the first that fails is the error.
+  static absl::StatusOr<std::vector<Listener>> open_all(const std::vector<std::string>& addresses);
 
   Listener(Listener&&) = default;
   Listener& operator=(Listener&&) = delete;

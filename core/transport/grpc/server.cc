@@ -107,15 +107,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
   static_cast<void>(kept);
 
   auto state = std::make_unique<State>(options, services);
-  std::vector<Listener> listeners;
-  for (const std::string& text : options.listen) {
-    const auto address = config::parse_address(text);
-    if (!address.ok()) return address.status();
-    auto listener = Listener::open(*address);
-    if (!listener.ok()) return listener.status();
-    state->addresses.push_back(listener->address().to_string());
-    listeners.push_back(*std::move(listener));
-  }
+  auto listeners = Listener::open_all(options.listen);
+  if (!listeners.ok()) return listeners.status();
+  for (const Listener& listener : *listeners) state->addresses.push_back(listener.address().to_string());
   grpc::ServerBuilder builder;
   const auto from_us = grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD;
   state->plain_connections =
@@ -145,7 +139,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions&
     state->threads.emplace_back([&queue] { State::serve(*queue); });
   }
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(state)));
-  if (absl::Status status = server->accept(std::move(listeners), options); !status.ok()) return status;
+  if (absl::Status status = server->accept(*std::move(listeners), options); !status.ok()) return status;
   return server;
 }
 

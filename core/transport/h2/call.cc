@@ -122,12 +122,7 @@ void Call::open(engine::StreamFactory& factory, const Opening& opening) {
 
 void Call::refuse_as_http(std::string_view http_status, const absl::Status& status) {
   over();
-  responded_ = true;
-  trailers_only_ = true;
-  const StatusFields text(status);
-  std::vector<nghttp2_nv> fields = {field(":status", http_status), grpc_content_type()};
-  text.add_to(fields);
-  nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
+  answer_without_replies(http_status, status);
 }
 
 void Call::refuse_with_text(std::string_view http_status, std::string_view text) {
@@ -320,20 +315,24 @@ void Call::finish(const absl::Status& status) {
 
 void Call::end(const absl::Status& status) {
   if (!responded_) {
-    responded_ = true;
-    trailers_only_ = true;
-    const StatusFields text(status);
-    std::vector<nghttp2_nv> fields = {http_status_ok(), grpc_content_type()};
-    text.add_to(fields);
-    if (status.code() == absl::StatusCode::kUnimplemented) {
-      fields.push_back(constant_field("grpc-accept-encoding", "identity,gzip"));
-    }
-    nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
+    answer_without_replies("200", status);
   } else if (deferred_) {
     submit_trailers(status);  // nothing waits to go out before them
   } else {
     final_status_ = std::make_unique<absl::Status>(status);
   }
+}
+
+/// What gRPC calls Trailers-Only.
+void Call::answer_without_replies(std::string_view http_status, const absl::Status& status) {
+  responded_ = true;
+  const StatusFields text(status);
+  std::vector<nghttp2_nv> fields = {field(":status", http_status), grpc_content_type()};
+  text.add_to(fields);
+  if (status.code() == absl::StatusCode::kUnimplemented) {
+    fields.push_back(constant_field("grpc-accept-encoding", "identity,gzip"));
+  }
+  nghttp2_submit_response(connection_.http2(), id_, fields.data(), fields.size(), nullptr);
 }
 
 void Call::submit_trailers(const absl::Status& status) {

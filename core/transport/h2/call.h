@@ -88,6 +88,7 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   void end(const absl::Status& status);
   void respond();
   void resume();
+  void answer_without_replies(std::string_view http_status, const absl::Status& status);
   void submit_trailers(const absl::Status& status);
   [[nodiscard]] std::size_t unsent() const { return outgoing_.size() - sent_; }
 
@@ -101,11 +102,10 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   bool responded_ = false;    // the response's header list is submitted
   bool deferred_ = false;     // nghttp2 waits to be told of more
   bool paused_ = false;       // too many replies are unsent: input waits in held_
-  bool trailers_only_ = false;
-  bool is_text_ = false;  // what goes out is no gRPC: nothing comes behind outgoing_
-  std::size_t sent_ = 0;  // of outgoing_
-  std::string outgoing_;  // framed replies
-  std::string partial_;   // a message that is not whole, with its prefix
+  bool is_text_ = false;      // what goes out is no gRPC: nothing comes behind outgoing_
+  std::size_t sent_ = 0;      // of outgoing_
+  std::string outgoing_;      // framed replies
+  std::string partial_;       // a message that is not whole, with its prefix
   std::string held_;
   std::unique_ptr<engine::ServerStream> stream_;
   std::unique_ptr<absl::Status> final_status_;  // to be sent behind outgoing_

@@ -59,15 +59,9 @@ void H2Server::State::accept(Descriptor socket) {
 absl::StatusOr<std::unique_ptr<H2Server>> H2Server::start(const H2Options& options,
                                                           const Services& services) {
   auto state = std::make_unique<State>(options, services);
-  std::vector<Listener> listeners;
-  for (const std::string& text : options.listen) {
-    const auto address = config::parse_address(text);
-    if (!address.ok()) return address.status();
-    auto listener = Listener::open(*address);
-    if (!listener.ok()) return listener.status();
-    state->addresses.push_back(listener->address().to_string());
-    listeners.push_back(*std::move(listener));
-  }
+  auto listeners = Listener::open_all(options.listen);
+  if (!listeners.ok()) return listeners.status();
+  for (const Listener& listener : *listeners) state->addresses.push_back(listener.address().to_string());
   const uint32_t threads =
       options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
   for (uint32_t i = 0; i < threads; ++i) {
@@ -75,7 +69,7 @@ absl::StatusOr<std::unique_ptr<H2Server>> H2Server::start(const H2Options& optio
     state->loops.back()->start();
   }
   state->acceptor = std::make_unique<h2::Acceptor>(
-      std::move(listeners), [it = state.get()](Descriptor socket) { it->accept(std::move(socket)); });
+      *std::move(listeners), [it = state.get()](Descriptor socket) { it->accept(std::move(socket)); });
   return std::unique_ptr<H2Server>(new H2Server(std::move(state)));
 }
 
