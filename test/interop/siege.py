@@ -51,7 +51,7 @@ class Siege:
         before, size = self.hits(), memory(self.running)
         forget_peak(self.running)
         end = offence.end(self.running.address, self.transport)
-        assert end in offence.ends(self.transport)
+        assert end in offence.ends(self.transport), f"ended as {end!r}"
         grown = memory(self.running, "VmHWM") - size
         bound = offence.grpc_growth if self.transport == "grpc" else offence.growth
         assert grown <= bound, f"memory grew by {grown:.0f} MiB"
