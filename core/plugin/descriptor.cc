@@ -28,7 +28,7 @@ absl::Status check_body_access(const extproc_plugin& descriptor) {
   for (const auto& [access, phase, name] :
        {std::tuple(descriptor.request_body_access, EXTPROC_REQUEST_BODY, "request"),
         std::tuple(descriptor.response_body_access, EXTPROC_RESPONSE_BODY, "response")}) {
-    if (access > EXTPROC_ACCESS_OBSERVE) {
+    if (access > EXTPROC_ACCESS_STREAM) {
       return refuse(
           "found " + std::string(name) + "_body_access " + std::to_string(access) +
           ", which this host does not know: build the plugin against this host's SDK, or update the host");

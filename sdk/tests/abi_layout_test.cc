@@ -114,7 +114,27 @@ AT(extproc_store_api, get, 8);
 AT(extproc_store_api, set, 16);
 AT(extproc_store_api, remove, 24);
 
-SIZE(extproc_plugin, 112, 8);
+SIZE(extproc_body_api, 32, 8);
+AT(extproc_body_api, struct_size, 0);
+AT(extproc_body_api, reserved, 4);
+AT(extproc_body_api, write, 8);
+AT(extproc_body_api, forward, 16);
+AT(extproc_body_api, drop, 24);
+
+SIZE(extproc_control_api, 24, 8);
+AT(extproc_control_api, struct_size, 0);
+AT(extproc_control_api, reserved, 4);
+AT(extproc_control_api, skip, 8);
+AT(extproc_control_api, extend_timeout, 16);
+
+SIZE(extproc_streamed_reply_api, 32, 8);
+AT(extproc_streamed_reply_api, struct_size, 0);
+AT(extproc_streamed_reply_api, reserved, 4);
+AT(extproc_streamed_reply_api, begin, 8);
+AT(extproc_streamed_reply_api, write, 16);
+AT(extproc_streamed_reply_api, end, 24);
+
+SIZE(extproc_plugin, 128, 8);
 AT(extproc_plugin, struct_size, 0);
 AT(extproc_plugin, abi_major, 4);
 AT(extproc_plugin, abi_minor, 6);
@@ -134,6 +154,8 @@ AT(extproc_plugin, stream_begin, 80);
 AT(extproc_plugin, on_phase, 88);
 AT(extproc_plugin, stream_end, 96);
 AT(extproc_plugin, attributes, 104);
+AT(extproc_plugin, request_body_types, 112);
+AT(extproc_plugin, response_body_types, 120);
 
 TEST(AbiLayout, a_field_is_there_only_if_the_struct_says_so) {
   extproc_stream_end end{};

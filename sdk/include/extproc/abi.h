@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define EXTPROC_ABI_MAJOR 1u
-#define EXTPROC_ABI_MINOR 0u
+#define EXTPROC_ABI_MINOR 1u
 
 /* Is `field` inside the struct that `object` points to, by the size that it states? */
 #define EXTPROC_HAS(object, type, field) \
@@ -78,6 +78,12 @@ typedef uint32_t extproc_status;
 
 /* Flags of on_phase. */
 #define EXTPROC_END_OF_STREAM 1u /* headers: no body follows; body: the last one, and no trailers follow */
+#define EXTPROC_END_OF_BODY \
+  2u /* body: no more of it comes to this plugin (trailers may follow). Since 1.1. Comes once, by itself and with no
+        bytes where only the trailers tell; never where the data plane keeps them to itself */
+#define EXTPROC_PARTIAL_BODY \
+  4u /* body: what follows of it passes unseen (BUFFERED_PARTIAL), if anything does. Since 1.1 */
+#define EXTPROC_COMPRESSED_MESSAGE 8u /* body, GRPC mode: the gRPC message is compressed. Since 1.1 */
 
 /* What a callback returns. */
 typedef uint32_t extproc_action;
@@ -85,6 +91,12 @@ typedef uint32_t extproc_action;
 #define EXTPROC_REPLY 1u    /* send the immediate response given to reply(); the chain stops here */
 #define EXTPROC_FAIL 2u     /* fail() said why; the plugin's failure policy decides */
 #define EXTPROC_FINISH 3u   /* continue, and call this plugin no more on this stream but for stream_end */
+/* Since 1.1. In a body phase, for EXTPROC_ACCESS_STREAM only and not with EXTPROC_END_OF_BODY: what was neither
+ * forwarded nor dropped is kept and stands before the next piece. In a headers phase: the headers stay where they
+ * are until this plugin returns anything else from a body phase of that direction, or the body ends, so that
+ * their changes may depend on the body; the host does as with EXTPROC_CONTINUE where no body follows or the data
+ * plane sends none before it is answered (an upgrade, STREAMED). */
+#define EXTPROC_HOLD 4u
 
 /* Body modes of the data plane, as in ProcessingMode.BodySendMode. */
 #define EXTPROC_BODY_NONE 0u
@@ -98,6 +110,10 @@ typedef uint32_t extproc_action;
 /* What a plugin does with a body, per direction. */
 #define EXTPROC_ACCESS_NONE 0u
 #define EXTPROC_ACCESS_OBSERVE 1u /* read each piece as it comes */
+/* Since 1.1; changes are made with extproc.body/1. */
+#define EXTPROC_ACCESS_EDIT_CHUNK 2u /* change or clear each piece, one for one */
+#define EXTPROC_ACCESS_WHOLE 3u      /* one call with the complete body, up to the plugin's max_body_bytes */
+#define EXTPROC_ACCESS_STREAM 4u     /* hold back, let go, cut anew, add at the end */
 
 #define EXTPROC_LOG_TRACE 0u
 #define EXTPROC_LOG_DEBUG 1u
@@ -191,15 +207,19 @@ struct extproc_host {
   extproc_status (*headers)(extproc_call* call, uint32_t map, const extproc_header** entries, size_t* count);
   /* [stream] The first value of a header; names are matched without regard to ASCII case. */
   extproc_status (*header_get)(extproc_call* call, uint32_t map, extproc_str name, extproc_str* value);
-  /* [stream] Replaces all values of a name with this one, or adds it. Only the map of the current phase. */
+  /* [stream] Replaces all values of a name with this one, or adds it. Only the map of the current phase; in a
+   * body phase also the headers of that direction, while the data plane still has them (BUFFERED,
+   * BUFFERED_PARTIAL, or after EXTPROC_HOLD). */
   extproc_status (*header_set)(extproc_call* call, uint32_t map, extproc_str name, extproc_str value);
-  /* [stream] Adds one more value. Not for pseudo-headers. Only the map of the current phase. */
+  /* [stream] Adds one more value. Not for pseudo-headers. Otherwise as header_set. */
   extproc_status (*header_add)(extproc_call* call, uint32_t map, extproc_str name, extproc_str value);
   /* [stream] Removes all values. EXTPROC_OK also where there was none: the data plane may have withheld it.
    */
   extproc_status (*header_remove)(extproc_call* call, uint32_t map, extproc_str name);
 
-  /* [stream] The body piece of the current body phase, as slices. Valid until the end of the callback. */
+  /* [stream] The body of the current body phase, as slices: what the plugin held back, then the new piece; with
+   * EXTPROC_ACCESS_WHOLE all of it. Changes made meanwhile do not show. In GRPC mode a slice is a gRPC message.
+   * Valid until the end of the callback. */
   extproc_status (*body)(extproc_call* call, const extproc_str** slices, size_t* count);
   /* [stream] In a headers phase: sends this body instead of the original one (CONTINUE_AND_REPLACE). Nothing
    * more of this direction comes to any plugin. EXTPROC_UNSUPPORTED where the data plane cannot: gRPC body
@@ -212,8 +232,9 @@ struct extproc_host {
   /* [stream] Prepares the error that EXTPROC_FAIL returns: a gRPC status code (1 to 16; else UNKNOWN) and a
    * text for the operator, cut at 1 KiB. */
   void (*fail)(extproc_call* call, uint32_t grpc_status, extproc_str text);
-  /* [stream] Asks the data plane to choose the route anew. Request headers phase only; it acts only together
-   * with a header change in the same reply (Envoy ignores it otherwise). */
+  /* [stream] Asks the data plane to choose the route anew. In the request headers phase, and in the request body
+   * phase while the headers can be changed; it acts only together with a header change in the same reply (Envoy
+   * ignores it otherwise). */
   extproc_status (*clear_route_cache)(extproc_call* call);
 };
 
@@ -314,6 +335,58 @@ typedef struct extproc_store_api {
   extproc_status (*remove)(extproc_call* call, extproc_str key);
 } extproc_store_api;
 
+/* Since 1.1. Changes of the body in a body phase, by plugins whose access to that body is more than observing. The
+ * body that goes on is what the calls below make of it, in their order, and behind that whatever was neither
+ * forwarded nor dropped, unless it is held (EXTPROC_HOLD). What a later plugin sees is this. */
+#define EXTPROC_BODY_1 "extproc.body/1"
+typedef struct extproc_body_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [stream] Adds bytes of the plugin's own; in GRPC mode one gRPC message, not compressed. EXTPROC_LIMIT: more than
+   * server.limits.max_message_size in one callback. */
+  extproc_status (*write)(extproc_call* call, extproc_str bytes);
+  /* [stream] Lets the next `size` bytes go on as they are; at most those that there are. In GRPC mode whole messages
+   * only: EXTPROC_UNSUPPORTED. Not copied. */
+  extproc_status (*forward)(extproc_call* call, size_t size);
+  /* [stream] Takes the next `size` bytes out; at most those that there are (SIZE_MAX: all). In GRPC mode whole
+   * messages only. */
+  extproc_status (*drop)(extproc_call* call, size_t size);
+} extproc_body_api;
+
+/* Since 1.1. What else a plugin may ask of host and data plane. */
+#define EXTPROC_CONTROL_1 "extproc.control/1"
+typedef struct extproc_control_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [stream] The plugin does not want these phases (EXTPROC_PHASE_BIT, several) of this stream any more; also in
+   * stream_begin. When no plugin wants what is left, the host ends the stream, or asks the data plane to send less,
+   * where that loses nothing. What the plugin held of a body goes on. */
+  extproc_status (*skip)(extproc_call* call, uint32_t phases);
+  /* [stream] Asks the data plane for more time to answer the message at hand, in milliseconds from now, at least 1.
+   * Once a message. EXTPROC_UNSUPPORTED: the operator did not say (data_plane.max_message_timeout) that the data plane
+   * allows so much, or it has no timer (full duplex, observability mode). */
+  extproc_status (*extend_timeout)(extproc_call* call, uint64_t milliseconds);
+} extproc_control_api;
+
+/* Since 1.1. A local reply in pieces, in answer to request headers: begin() and then EXTPROC_REPLY from that callback.
+ * The request's body may still come; it is shown to this plugin only, which may write more of the reply each time,
+ * and goes nowhere. When the request has ended, the reply ends too. Where the data plane does not take pieces
+ * (data_plane.streamed_immediate_response), the host gathers them and sends one immediate response, which must be
+ * complete before the data plane has to be answered. */
+#define EXTPROC_STREAMED_REPLY_1 "extproc.streamed_reply/1"
+typedef struct extproc_streamed_reply_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [stream] Prepares status, headers and the first piece, as reply() does. EXTPROC_TOO_LATE: not in the request
+   * headers phase. */
+  extproc_status (*begin)(extproc_call* call, const extproc_reply* reply);
+  /* [stream] One more piece of the body. EXTPROC_LIMIT: more than server.limits.max_held_bytes are gathered. */
+  extproc_status (*write)(extproc_call* call, extproc_str bytes);
+  /* [stream] Ends the reply, with trailers if there are any. EXTPROC_UNSUPPORTED: trailers where it is sent as one
+   * immediate response; it ends without them. */
+  extproc_status (*end)(extproc_call* call, const extproc_header* trailers, size_t count);
+} extproc_streamed_reply_api;
+
 /* ---- The plugin's descriptor
  * ------------------------------------------------------------------------------------ */
 
@@ -358,6 +431,12 @@ typedef struct extproc_plugin {
   /* Attributes that the plugin reads ("source.address"), ended by null, so that the host can say which ones the data
    * plane must be told to send. May be null. */
   const char* const* attributes;
+
+  /* Since 1.1. Content types of the bodies that the plugin needs ("application/json"; "text" stands for all of its
+   * kind; parameters do not matter), ended by null. Other bodies of that direction never come to it. Null: all. So the
+   * host can ask the data plane for no more bodies than are needed. */
+  const char* const* request_body_types;
+  const char* const* response_body_types;
 } extproc_plugin;
 
 /* The one exported symbol of a module. [load], may be called more than once. */
