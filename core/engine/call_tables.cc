@@ -1,65 +1,24 @@
-// The host functions that act on one callback in flight: headers, body, reply, failure, metadata, store.
+// The host functions that act on one callback in flight: headers, body, reply, failure, store.
 
 #include <algorithm>
-#include <exception>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
+#include "core/engine/host_call.h"
 #include "core/http/header_syntax.h"
 #include "core/http/mutation_rules.h"
 
 namespace extprocd::engine {
 namespace {
 
-using telemetry::Refusal;
-
-extproc_status refuse(extproc_call* call, extproc_status status, std::string_view reason) {
-  call->last_error = reason;
-  Refusal kind{};
-  switch (status) {
-    case EXTPROC_INVALID:
-      kind = Refusal::kInvalid;
-      break;
-    case EXTPROC_FORBIDDEN:
-      kind = Refusal::kForbidden;
-      break;
-    case EXTPROC_TOO_LATE:
-      kind = Refusal::kTooLate;
-      break;
-    case EXTPROC_LIMIT:
-      kind = Refusal::kLimit;
-      break;
-    case EXTPROC_UNSUPPORTED:
-      kind = Refusal::kUnsupported;
-      break;
-    default:
-      return status;  // looking for something that is not there is no refusal
-  }
-  call->link.host->metrics().refused[static_cast<std::size_t>(kind)]->add();
-  return status;
-}
-
 /// A refusal whose text names a header.
 extproc_status refuse_header(extproc_call* call, extproc_status status, std::string_view name,
                              std::string_view reason) {
   const std::string text = "header '" + std::string(name.substr(0, 100)) + "': " + std::string(reason);
   return refuse(call, status, call->exchange.arena.copy(text));
-}
-
-/// Runs what may allocate: no exception may reach the plugin.
-template <typename Body>
-extproc_status guarded(extproc_call* call, Body body) noexcept {
-  try {
-    call->last_error = {};
-    return body();
-  } catch (const std::exception&) {
-    call->last_error = "the host is out of memory";
-    return EXTPROC_LIMIT;
-  }
 }
 
 extproc_str last_error(extproc_call* call) { return to_abi(call->last_error); }
@@ -291,46 +250,6 @@ extproc_status clear_route_cache(extproc_call* call) {
   return EXTPROC_OK;
 }
 
-extproc_status hand_out(extproc_call* call, const std::optional<std::string>& text, extproc_str* value) {
-  if (value == nullptr) return refuse(call, EXTPROC_INVALID, "a null pointer");
-  if (!text) return EXTPROC_NOT_FOUND;
-  *value = to_abi(call->exchange.arena.copy(*text));
-  return EXTPROC_OK;
-}
-
-extproc_status attribute(extproc_call* call, extproc_str name, extproc_str* value) {
-  return guarded(call, [&] { return hand_out(call, call->exchange.attributes.get(from_abi(name)), value); });
-}
-
-extproc_status metadata(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str* value) {
-  return guarded(call, [&] {
-    return hand_out(call, call->exchange.metadata.get(from_abi(name_space), from_abi(key)), value);
-  });
-}
-
-template <typename Value>
-extproc_status set_metadata(extproc_call* call, extproc_str name_space, extproc_str key, Value value) {
-  return guarded(call, [&]() -> extproc_status {
-    if (!call->may_edit)
-      return refuse(call, EXTPROC_TOO_LATE, "dynamic metadata can be set only in on_phase");
-    if (!call->exchange.dynamic_metadata.set(from_abi(name_space), from_abi(key), value)) {
-      return refuse(call, EXTPROC_INVALID,
-                    "namespace, key and text of dynamic metadata must be UTF-8 and not empty");
-    }
-    return EXTPROC_OK;
-  });
-}
-
-extproc_status set_string(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str value) {
-  return set_metadata(call, name_space, key, from_abi(value));
-}
-extproc_status set_number(extproc_call* call, extproc_str name_space, extproc_str key, double value) {
-  return set_metadata(call, name_space, key, value);
-}
-extproc_status set_bool(extproc_call* call, extproc_str name_space, extproc_str key, uint32_t value) {
-  return set_metadata(call, name_space, key, value != 0);
-}
-
 extproc_status store_get(extproc_call* call, extproc_str key, extproc_str* value) {
   return guarded(call, [&]() -> extproc_status {
     if (value == nullptr) return refuse(call, EXTPROC_INVALID, "a null pointer");
@@ -369,12 +288,6 @@ void set_call_functions(extproc_host& table) {
   table.reply = &reply;
   table.fail = &fail;
   table.clear_route_cache = &clear_route_cache;
-}
-
-const extproc_metadata_api& metadata_extension() {
-  static constexpr extproc_metadata_api kTable = {
-      sizeof(extproc_metadata_api), 0, &attribute, &metadata, &set_string, &set_number, &set_bool};
-  return kTable;
 }
 
 const extproc_store_api& store_extension() {
