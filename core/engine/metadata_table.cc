@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
+
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
 #include "core/engine/host_call.h"
@@ -28,16 +30,24 @@ extproc_status metadata(extproc_call* call, extproc_str name_space, extproc_str 
   });
 }
 
-template <typename Value>
-extproc_status set_metadata(extproc_call* call, extproc_str name_space, extproc_str key, Value value) {
+/// Does what sets dynamic metadata, where it may be set.
+template <typename Set>
+extproc_status change(extproc_call* call, Set&& set) {
   return guarded(call, [&]() -> extproc_status {
     if (!call->may_edit)
       return refuse(call, EXTPROC_TOO_LATE, "dynamic metadata can be set only in on_phase");
-    if (!call->exchange.dynamic_metadata.set(from_abi(name_space), from_abi(key), value)) {
-      return refuse(call, EXTPROC_INVALID,
-                    "namespace, key and text of dynamic metadata must be UTF-8 and not empty");
-    }
-    return EXTPROC_OK;
+    const absl::Status done = set(call->exchange.dynamic_metadata);
+    if (done.ok()) return EXTPROC_OK;
+    const bool limit = done.code() == absl::StatusCode::kResourceExhausted;
+    const std::string_view reason = call->exchange.arena.copy({done.message().data(), done.message().size()});
+    return refuse(call, limit ? EXTPROC_LIMIT : EXTPROC_INVALID, reason);
+  });
+}
+
+template <typename Value>
+extproc_status set_metadata(extproc_call* call, extproc_str name_space, extproc_str key, Value value) {
+  return change(call, [&](wire::DynamicMetadata& metadata) {
+    return metadata.set(from_abi(name_space), from_abi(key), value);
   });
 }
 

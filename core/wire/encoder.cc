@@ -51,6 +51,11 @@ void Encoder::put_bytes(uint32_t field, std::string_view value) {
   put_tag(field, kLengthDelimited);
 }
 
+void Encoder::put_fields(std::string_view encoded) {
+  char* const to = extend(encoded.size());
+  if (!encoded.empty()) std::memcpy(to, encoded.data(), encoded.size());
+}
+
 void Encoder::put_borrowed(uint32_t field, std::string_view value) {
   borrowed_ = value;
   behind_borrowed_ = buffer_.size() - begin_;

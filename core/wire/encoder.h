@@ -30,6 +30,8 @@ class Encoder {
   void put_varint(uint32_t field, uint64_t value);
   void put_double(uint32_t field, double value);
   void put_bytes(uint32_t field, std::string_view value);
+  /// Whole fields that were encoded before.
+  void put_fields(std::string_view encoded);
   /// As put_bytes(), but pieces() will show `value` itself. Once a message.
   void put_borrowed(uint32_t field, std::string_view value);
   /// Fields that proto3 leaves out when they have the default value.

@@ -30,7 +30,9 @@ std::string_view untouched(uint32_t field) {
   return {reply.data(), reply.size()};
 }
 
-bool is_empty(const Extras& extras) { return extras.dynamic_metadata.empty() && !extras.window_update; }
+bool is_empty(const Extras& extras) {
+  return extras.dynamic_metadata.empty() && extras.typed_dynamic_metadata.empty() && !extras.window_update;
+}
 
 constexpr uint32_t kDynamicMetadata = 8;
 constexpr uint32_t kServerWindowUpdate = 14;
@@ -52,6 +54,7 @@ void ReplyWriter::put_window_update(const ServerWindowUpdate& update) {
 
 void ReplyWriter::put_extras_behind(const Extras& extras) {
   if (extras.window_update) put_window_update(*extras.window_update);
+  out_.put_fields(extras.typed_dynamic_metadata);
   if (!extras.dynamic_metadata.empty()) out_.put_bytes(kDynamicMetadata, extras.dynamic_metadata);
 }
 

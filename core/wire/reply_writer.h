@@ -20,6 +20,7 @@ struct ServerWindowUpdate {
 /// What any reply may carry beside its answer.
 struct Extras {
   std::string_view dynamic_metadata = {};  ///< an encoded Struct (DynamicMetadata::encode()); empty: none
+  std::string_view typed_dynamic_metadata = {};  ///< encoded entries (DynamicMetadata::encode_typed())
   std::optional<ServerWindowUpdate> window_update = {};  ///< only to a data plane that sent flow_control_init
 };
 

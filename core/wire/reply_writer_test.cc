@@ -255,9 +255,13 @@ TEST(ReplyWriter, DetailsThatAreNotUtf8AreRepaired) {
 TEST(ReplyWriter, ExtrasRideOnEveryReply) {
   ReplyWriter writer;
   DynamicMetadata metadata;
-  ASSERT_TRUE(metadata.set("ns", "key", "value"));
+  ASSERT_TRUE(metadata.set("ns", "key", "value").ok());
+  ASSERT_TRUE(metadata.set_typed("ns", "type.googleapis.com/a.Message", "bytes").ok());
   const std::string encoded = metadata.encode();
-  const Extras extras = {.dynamic_metadata = encoded, .window_update = ServerWindowUpdate{1, 2}};
+  const std::string typed = metadata.encode_typed();
+  const Extras extras = {.dynamic_metadata = encoded,
+                         .typed_dynamic_metadata = typed,
+                         .window_update = ServerWindowUpdate{1, 2}};
   const std::string expected = R"pb(
     dynamic_metadata {
       fields {
@@ -272,6 +276,10 @@ TEST(ReplyWriter, ExtrasRideOnEveryReply) {
         }
       }
     }
+    typed_dynamic_metadata {
+      key: "ns"
+      value { type_url: "type.googleapis.com/a.Message" value: "bytes" }
+    }
     server_window_update {
       window_increment_downstream_to_sidestream: 1
       window_increment_upstream_to_sidestream: 2
@@ -284,6 +292,20 @@ TEST(ReplyWriter, ExtrasRideOnEveryReply) {
   EXPECT_TRUE(is(writer.trailers(Direction::kRequest, nullptr, extras), "request_trailers {}" + expected));
   EXPECT_TRUE(
       is(writer.immediate({.status = 200}, extras), "immediate_response { status { code: OK } }" + expected));
+}
+
+TEST(ReplyWriter, TypedMetadataAloneIsReasonEnoughForAReplyOfItsOwn) {
+  ReplyWriter writer;
+  DynamicMetadata metadata;
+  ASSERT_TRUE(metadata.set_typed("ns", "a/b", "").ok());
+  EXPECT_EQ(metadata.encode(), "");
+  const std::string typed = metadata.encode_typed();
+  EXPECT_TRUE(is(writer.body(Direction::kRequest, {.typed_dynamic_metadata = typed}), R"pb(
+    request_body {}
+    typed_dynamic_metadata {
+      key: "ns"
+      value { type_url: "a/b" }
+    })pb"));
 }
 
 TEST(ReplyWriter, WindowUpdateStandsAloneAndIsSigned) {
