@@ -37,29 +37,27 @@ void Outbound::send(const wire::Pieces& encoded) {
   sink_.send(encoded);
 }
 
-std::string Outbound::take_metadata(Exchange& exchange) {
+Outbound::Metadata Outbound::take_metadata(Exchange& exchange) {
   if (exchange.dynamic_metadata.empty()) return {};
-  std::string bytes = exchange.dynamic_metadata.encode();
+  Metadata metadata{exchange.dynamic_metadata.encode(), exchange.dynamic_metadata.encode_typed()};
   exchange.dynamic_metadata.clear();
-  return bytes;
+  return metadata;
 }
 
 void Outbound::headers(wire::Direction direction, Exchange& exchange, Scratch& scratch) {
   exchange.map(headers_phase(direction))->net(scratch.mutation);
-  const std::string metadata = take_metadata(exchange);
+  const Metadata metadata = take_metadata(exchange);
   wire::HeaderReply reply;
   reply.mutation = &scratch.mutation;
   reply.clear_route_cache = std::exchange(exchange.clear_route_cache, false);
   if (exchange.replacement_body) reply.replace_body = *exchange.replacement_body;
-  wire::Extras extras;
-  extras.dynamic_metadata = metadata;
+  const wire::Extras extras = metadata.extras();
   send(scratch.writer.headers(direction, reply, extras));
 }
 
 bool Outbound::body(wire::Direction direction, Exchange& exchange, std::size_t max_held, Scratch& scratch) {
-  const std::string metadata = take_metadata(exchange);
-  wire::Extras extras;
-  extras.dynamic_metadata = metadata;
+  const Metadata metadata = take_metadata(exchange);
+  const wire::Extras extras = metadata.extras();
   const auto mode = body_mode(direction);
   if (mode != wire::BodyMode::kFullDuplexStreamed && mode != wire::BodyMode::kGrpc) {
     // Also where the data plane did not say: only full duplex and gRPC bodies want a streamed_response.
@@ -88,7 +86,10 @@ bool Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody
   entry.bytes = rest->bytes;
   entry.flags = *rest;
   entry.flags.bytes = {};
-  if (rest->bytes.size() == body.bytes.size()) entry.metadata = extras.dynamic_metadata;
+  if (rest->bytes.size() == body.bytes.size()) {
+    entry.metadata.dynamic = extras.dynamic_metadata;
+    entry.metadata.typed = extras.typed_dynamic_metadata;
+  }
   hold(direction, std::move(entry));
   return true;
 }
@@ -138,13 +139,12 @@ void Outbound::flush(wire::Direction direction, wire::ReplyWriter& writer) {
   while (!held.empty()) {
     Held& next = held.front();
     if (next.is_body) {
-      wire::Extras extras;
-      extras.dynamic_metadata = next.metadata;
+      const wire::Extras extras = next.metadata.extras();
       wire::StreamedBody body = next.flags;
       body.bytes = std::string_view(next.bytes).substr(next.sent);
       if (const auto rest = send_pieces(direction, body, extras, writer)) {
         next.sent = next.bytes.size() - rest->bytes.size();
-        if (next.sent > 0) next.metadata.clear();
+        if (next.sent > 0) next.metadata = {};
         return;
       }
     } else {
@@ -157,9 +157,8 @@ void Outbound::flush(wire::Direction direction, wire::ReplyWriter& writer) {
 
 void Outbound::trailers(wire::Direction direction, Exchange& exchange, Scratch& scratch) {
   exchange.map(trailers_phase(direction))->net(scratch.mutation);
-  const std::string metadata = take_metadata(exchange);
-  wire::Extras extras;
-  extras.dynamic_metadata = metadata;
+  const Metadata metadata = take_metadata(exchange);
+  const wire::Extras extras = metadata.extras();
   const std::string_view encoded = scratch.writer.trailers(direction, &scratch.mutation, extras);
   if (!is_holding(direction)) {
     send(encoded);
@@ -176,15 +175,14 @@ void Outbound::immediate(const LocalReply& local, Exchange& exchange, Scratch& s
     flow_control_->held_size = 0;
   }
   exchange.map(EXTPROC_LOCAL_REPLY)->net(scratch.mutation);
-  const std::string metadata = take_metadata(exchange);
+  const Metadata metadata = take_metadata(exchange);
   wire::ImmediateReply reply;
   reply.status = local.status;
   reply.mutation = &scratch.mutation;
   reply.body = local.body;
   reply.grpc_status = local.grpc_status;
   reply.details = local.details;
-  wire::Extras extras;
-  extras.dynamic_metadata = metadata;
+  const wire::Extras extras = metadata.extras();
   send(scratch.writer.immediate(reply, extras));
 }
 

@@ -61,13 +61,27 @@ class Outbound {
     return static_cast<std::size_t>(direction);
   }
 
+  /// Dynamic metadata that goes with a reply, encoded.
+  struct Metadata {
+    std::string dynamic;
+    std::string typed;
+
+    /// Borrows from this.
+    [[nodiscard]] wire::Extras extras() const {
+      wire::Extras extras;
+      extras.dynamic_metadata = dynamic;
+      extras.typed_dynamic_metadata = typed;
+      return extras;
+    }
+  };
+
   /// A reply that waits for window, or for one that does.
   struct Held {
     bool is_body = false;
     std::string bytes;     // a body's own bytes, or an encoded reply
     std::size_t sent = 0;  // how many of a body's bytes have gone out
     wire::StreamedBody flags;
-    std::string metadata;
+    Metadata metadata;
 
     /// What it costs in memory, in bytes.
     [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
@@ -93,7 +107,7 @@ class Outbound {
   std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
                                                 wire::Extras extras, wire::ReplyWriter& writer);
   void flush(wire::Direction direction, wire::ReplyWriter& writer);
-  static std::string take_metadata(Exchange& exchange);
+  static Metadata take_metadata(Exchange& exchange);
 
   Sink& sink_;
   const telemetry::Metrics& metrics_;
