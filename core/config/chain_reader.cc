@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "core/config/data_plane_reader.h"
 #include "core/config/match_reader.h"
 #include "core/config/nearest.h"
 
@@ -68,8 +69,10 @@ void read_overrides(TableReader& parent, Chain& chain) {
   }
 }
 
-Chain read_chain(TableReader& table, const std::vector<Plugin>& plugins, const std::vector<Chain>& earlier) {
+Chain read_chain(TableReader& table, const std::vector<Plugin>& plugins, const DataPlane& data_plane,
+                 const std::vector<Chain>& earlier) {
   Chain chain;
+  chain.data_plane = data_plane;
   chain.position = table.table().position;
   table.get_name("chain", chain.name, [&](const std::string& name) {
     return std::any_of(earlier.begin(), earlier.end(), [&](const auto& other) { return other.name == name; });
@@ -87,19 +90,25 @@ Chain read_chain(TableReader& table, const std::vector<Plugin>& plugins, const s
   table.get("response_order", order, kOrders);
   chain.response_order = order == "same" ? ResponseOrder::kSame : ResponseOrder::kReverse;
   read_overrides(table, chain);
+  if (const Value* value = table.take_table("data_plane")) {
+    TableReader below = table.below("data_plane", *value);
+    read_data_plane(below, chain.data_plane);
+    below.report_unknown();
+  }
   table.report_unknown();
   return chain;
 }
 
 }  // namespace
 
-void read_chains(TableReader& top, const std::vector<Plugin>& plugins, std::vector<Chain>& chains) {
+void read_chains(TableReader& top, const std::vector<Plugin>& plugins, const DataPlane& data_plane,
+                 std::vector<Chain>& chains) {
   const Chain* default_chain = nullptr;
   const std::vector<const Value*> entries = top.take_tables("chain");
   chains.reserve(entries.size());
   for (const Value* entry : entries) {
     TableReader table = top.below("chain", *entry);
-    const Chain& chain = chains.emplace_back(read_chain(table, plugins, chains));
+    const Chain& chain = chains.emplace_back(read_chain(table, plugins, data_plane, chains));
     if (entry->find("match") != nullptr) continue;
     if (default_chain != nullptr) {
       table.error("match", "is missing in '" + chain.name + "', but '" + default_chain->name +

@@ -8,6 +8,7 @@
 namespace extprocd::config {
 
 /// Reads every [[chain]] of the file's top table. `plugins` are those that the file has.
-void read_chains(TableReader& top, const std::vector<Plugin>& plugins, std::vector<Chain>& chains);
+void read_chains(TableReader& top, const std::vector<Plugin>& plugins, const DataPlane& data_plane,
+                 std::vector<Chain>& chains);
 
 }  // namespace extprocd::config

@@ -13,6 +13,7 @@
 
 #include "core/config/address.h"
 #include "core/config/chain_reader.h"
+#include "core/config/data_plane_reader.h"
 #include "core/config/match_reader.h"
 #include "core/config/table_reader.h"
 #include "core/config/tls_reader.h"
@@ -21,6 +22,7 @@
 namespace extprocd::config {
 namespace {
 
+constexpr uint64_t kMaxTotalHeldBytes = 1ULL << 50;
 constexpr uint64_t kMaxMessageSize = (2ULL << 30) - 1;  // what protobuf and gRPC can hold
 constexpr uint64_t kMaxFileSize = 1 << 20;
 constexpr uint64_t kMaxHeaderListSize = 16 << 20;
@@ -57,12 +59,14 @@ class ConfigReader {
     });
     with_table(top, "mutation_rules", "mutation_rules",
                [&](TableReader& table) { mutation_rules(table, config.mutation_rules); });
+    with_table(top, "data_plane", "data_plane",
+               [&](TableReader& table) { read_data_plane(table, config.data_plane); });
     plugins(top, config.plugin);
     with_table(top, "chains", "chains", [&](TableReader& table) {
       table.get("on_unknown", config.chains.on_unknown);
       table.get("deny_status", config.chains.deny_status, 200, 599);
     });
-    read_chains(top, config.plugin, config.chain);
+    read_chains(top, config.plugin, config.data_plane, config.chain);
     top.report_unknown();
   }
 
@@ -96,6 +100,7 @@ class ConfigReader {
       limits.get("max_connections", server.limits.max_connections, 1, 1000000);
       limits.get("max_streams", server.limits.max_streams, 1, 2147483647);
       limits.get_size("max_held_bytes", server.limits.max_held_bytes, 65536, kMaxMessageSize);
+      limits.get_size("max_total_held_bytes", server.limits.max_total_held_bytes, 65536, kMaxTotalHeldBytes);
       limits.get_size("max_header_list_size", server.limits.max_header_list_size, 4096, kMaxHeaderListSize);
       limits.get_duration("handshake_timeout", server.limits.handshake_timeout, 0.1, 3600);
       limits.get_duration_or_off("idle_timeout", server.limits.idle_timeout, 1, kLongestAge);
@@ -168,6 +173,7 @@ class ConfigReader {
     }
     table.get("on_error", plugin.on_error);
     table.get("deny_status", plugin.deny_status, 200, 599);
+    table.get_size("max_body_bytes", plugin.max_body_bytes, 1, kMaxMessageSize);
     std::string hash;
     table.get("sha256", hash);
     if (entry.find("sha256") != nullptr) {

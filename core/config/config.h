@@ -10,6 +10,7 @@
 #include "core/config/tls.h"
 #include "core/config/value.h"
 #include "core/http/mutation_rules.h"
+#include "core/wire/body_mode.h"
 
 namespace extprocd::config {
 
@@ -39,7 +40,9 @@ struct Limits {
   uint32_t max_streams_per_connection = 10000;  ///< HTTP/2 SETTINGS_MAX_CONCURRENT_STREAMS
   uint32_t max_connections = 10000;             ///< over it, a connection is closed at once
   uint32_t max_streams = 100000;                ///< over it, a stream ends with RESOURCE_EXHAUSTED
-  uint64_t max_held_bytes = 4ull << 20;  ///< of one stream, waiting for the data plane's flow control window
+  uint64_t max_held_bytes =
+      4ull << 20;  ///< of one stream: held by plugins, or waiting for the data plane's window
+  uint64_t max_total_held_bytes = 1ull << 30;   ///< held by plugins, of all streams together
   uint64_t max_header_list_size = 64ull << 10;  ///< bytes; HTTP/2 SETTINGS_MAX_HEADER_LIST_SIZE, per stream
   double handshake_timeout = 10;                ///< for TLS, and for HTTP/2's preface and SETTINGS
   double idle_timeout = 0;                ///< GOAWAY to a connection without a stream for so long; 0 = never
@@ -93,16 +96,31 @@ struct Plugins {
 /// [mutation_rules]: which headers plugins may change.
 using MutationRules = http::MutationRules;
 
+/// [data_plane], and [chain.data_plane] of one chain: how the operator configured the filter, as far as it does not say
+/// itself.
+struct DataPlane {
+  /// Where the data plane does not tell its modes (Envoy before 1.34). Also lets a plugin that they do not suit be
+  /// refused when it is loaded.
+  std::optional<wire::BodyMode> request_body_mode;
+  std::optional<wire::BodyMode> response_body_mode;
+  bool allow_mode_override = false;  ///< as the filter has it: body modes may be chosen by what plugins need
+  bool streamed_immediate_response = false;  ///< Envoy 1.37 and later take local replies in pieces
+  double max_message_timeout = 0;            ///< seconds, as the filter has it; 0 = no time can be asked for
+  bool early_end =
+      true;  ///< a stream of which no plugin wants more is ended; false: all its messages are answered
+};
+
 /// One [[plugin]].
 struct Plugin {
   std::string name;    ///< unique; metric label, log name, chain reference
   std::string module;  ///< file name in plugins.directory
   FailurePolicy on_error = FailurePolicy::kFail;
-  uint32_t deny_status = 500;         ///< HTTP status of kDeny, 200 to 599
-  std::optional<std::string> sha256;  ///< 64 lower-case hex digits
-  When when;                          ///< [plugin.when]; empty: always
-  Value config;                       ///< [plugin.config]; always a table
-  Position position;                  ///< of the entry
+  uint32_t deny_status = 500;  ///< HTTP status of kDeny, and of a response body that is too large, 200 to 599
+  uint64_t max_body_bytes = 1ull << 20;  ///< of one body, held for this plugin
+  std::optional<std::string> sha256;     ///< 64 lower-case hex digits
+  When when;                             ///< [plugin.when]; empty: always
+  Value config;                          ///< [plugin.config]; always a table
+  Position position;                     ///< of the entry
 };
 
 /// [chains]: what holds for all of them.
@@ -135,6 +153,7 @@ struct Chain {
   std::optional<RequestMatch> match;  ///< none: the default chain
   ResponseOrder response_order = ResponseOrder::kReverse;
   std::vector<PluginOverride> overrides;
+  DataPlane data_plane;  ///< [data_plane] where the chain says nothing else
   Position position;
 };
 
@@ -147,6 +166,7 @@ struct Config {
   Log log;
   Plugins plugins;
   MutationRules mutation_rules;
+  DataPlane data_plane;
   std::vector<Plugin> plugin;
   Chains chains;
   std::vector<Chain> chain;  ///< empty: one chain, "default", of all plugins in file order

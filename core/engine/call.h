@@ -9,6 +9,22 @@
 
 #include "core/engine/chain.h"
 #include "core/engine/exchange.h"
+#include "core/http/body_buffer.h"
+
+namespace extprocd::engine {
+
+/// The changes of one body callback. What it was given stays as it is until the callback has returned.
+struct BodyEdit {
+  explicit BodyEdit(const http::BodyBuffer& given) : in(given), out(given.of_messages()) {}
+
+  const http::BodyBuffer& in;
+  http::BodyBuffer::Place at;  ///< before it all has been forwarded or dropped
+  http::BodyBuffer out;        ///< what goes on
+  uint64_t written = 0;        ///< bytes of the plugin's own
+  bool edited = false;         ///< something else than forwarding
+};
+
+}  // namespace extprocd::engine
 
 /// One callback in flight: what a plugin's host calls act on. Lives on the stack of the thread that makes the
 /// callback.
@@ -19,8 +35,11 @@ struct extproc_call {
 
   extprocd::engine::Exchange& exchange;
   const extprocd::engine::ChainLink& link;
-  uint32_t phase;         ///< EXTPROC_*
-  bool may_edit = false;  ///< false in stream_begin and stream_end
+  uint32_t phase;                              ///< EXTPROC_*
+  bool may_edit = false;                       ///< false in stream_begin and stream_end
+  uint32_t unwanted = 0;                       ///< phases that skip() was called for
+  bool replies_in_pieces = false;              ///< a piece of the request's body, for the plugin that replies
+  extprocd::engine::BodyEdit* body = nullptr;  ///< null where the body cannot be changed
 
   std::string_view last_error;  ///< text of the last refusal: static, or in the exchange's arena
   std::optional<extprocd::engine::LocalReply> reply;
@@ -32,10 +51,14 @@ namespace extprocd::engine {
 
 /// Fills in the functions of the core table that act on a call.
 void set_call_functions(extproc_host& table);
+void set_reply_function(extproc_host& table);
 
 /// The tables of the extensions that act on a call.
 const extproc_metadata_api& metadata_extension();
 const extproc_store_api& store_extension();
+const extproc_body_api& body_extension();
+const extproc_control_api& control_extension();
+const extproc_streamed_reply_api& streamed_reply_extension();
 
 /// The tables of the extensions that a plugin uses while it is created.
 const extproc_config_api& config_extension();

@@ -1,4 +1,4 @@
-// The host functions that act on one callback in flight: headers, body, reply, failure, store.
+// The host functions that act on one callback in flight: headers, body, failure, store.
 
 #include <algorithm>
 #include <memory>
@@ -13,13 +13,6 @@
 
 namespace extprocd::engine {
 namespace {
-
-/// A refusal whose text names a header.
-extproc_status refuse_header(extproc_call* call, extproc_status status, std::string_view name,
-                             std::string_view reason) {
-  const std::string text = "header '" + std::string(name.substr(0, 100)) + "': " + std::string(reason);
-  return refuse(call, status, call->exchange.arena.copy(text));
-}
 
 extproc_str last_error(extproc_call* call) { return to_abi(call->last_error); }
 
@@ -89,11 +82,14 @@ bool over_limit(const Exchange& exchange, const http::HeaderMap& map, http::Oper
   return is_too_much(entries, bytes);
 }
 
-/// Why the data plane would not take a change; empty if it would.
-std::string_view refusal(const Exchange& exchange, http::MapKind map, http::Operation operation,
-                         std::string_view name, std::string_view value, bool replacing) {
-  const std::string_view reason = exchange.grpc_data_plane ? http::grpc_refusal(name) : "";
-  return reason.empty() ? http::refusal(exchange.rules, map, operation, name, value, replacing) : reason;
+std::string_view too_late(uint32_t map_id, uint32_t phase) {
+  const bool of_this_body = (map_id == EXTPROC_REQUEST_HEADERS && phase == EXTPROC_REQUEST_BODY) ||
+                            (map_id == EXTPROC_RESPONSE_HEADERS && phase == EXTPROC_RESPONSE_BODY);
+  if (of_this_body) {
+    return "the headers have gone on: in a body phase they can be changed in body modes BUFFERED and "
+           "BUFFERED_PARTIAL, and in FULL_DUPLEX_STREAMED if the headers phase asked for it (EXTPROC_HOLD)";
+  }
+  return "only the headers or trailers of the phase that on_phase is called for can be changed";
 }
 
 extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operation, extproc_str raw_name,
@@ -105,10 +101,8 @@ extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operati
     if (map == nullptr) return refuse(call, EXTPROC_INVALID, "no such header map");
     if (!map->present())
       return refuse(call, EXTPROC_NOT_FOUND, "this header map has not come on this stream");
-    if (!call->may_edit || map_id != call->phase) {
-      return refuse_header(
-          call, EXTPROC_TOO_LATE, from_abi(raw_name),
-          "only the headers or trailers of the phase that on_phase is called for can be changed");
+    if (!call->may_edit || map != exchange.editable_map(call->phase)) {
+      return refuse_header(call, EXTPROC_TOO_LATE, from_abi(raw_name), too_late(map_id, call->phase));
     }
     if (!http::is_valid_name(from_abi(raw_name))) {
       return refuse_header(call, EXTPROC_INVALID, from_abi(raw_name), "not a valid header name");
@@ -118,8 +112,8 @@ extproc_status edit(extproc_call* call, uint32_t map_id, http::Operation operati
       return refuse_header(call, EXTPROC_INVALID, name,
                            "the value has control characters or is longer than 16384 bytes");
     }
-    const std::string_view reason =
-        refusal(exchange, kind_of(map_id), operation, name, value, exchange.replacement_body != nullptr);
+    const std::string_view reason = header_refusal(exchange, kind_of(map_id), operation, name, value,
+                                                   exchange.replacement_body != nullptr);
     if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
     if (operation == http::Operation::kRemove) {
       if (map->touched() >= exchange.rules.max_headers && !map->first(name)) {
@@ -178,59 +172,6 @@ extproc_status replace_body(extproc_call* call, extproc_str text) {
   });
 }
 
-extproc_status reply(extproc_call* call, const extproc_reply* reply) {
-  return guarded(call, [&]() -> extproc_status {
-    if (reply == nullptr || !EXTPROC_HAS(reply, extproc_reply, grpc_status)) {
-      return refuse(call, EXTPROC_INVALID, "the reply is null or its struct_size too small");
-    }
-    if (!call->may_edit || call->phase == EXTPROC_LOCAL_REPLY || !call->exchange.reply_possible) {
-      return refuse(call, EXTPROC_TOO_LATE, "an immediate response cannot go out any more");
-    }
-    if (reply->status < 200 || reply->status > 599) {
-      return refuse(call, EXTPROC_INVALID, "the status of an immediate response must be 200 to 599");
-    }
-    if (reply->grpc_status < -1 || reply->grpc_status > 16) {
-      return refuse(call, EXTPROC_INVALID,
-                    "the gRPC status of an immediate response must be 0 to 16, or -1 for none");
-    }
-    if (reply->headers == nullptr && reply->headers_count > 0) {
-      return refuse(call, EXTPROC_INVALID, "the reply's headers are null but their count is not 0");
-    }
-    const auto& rules = call->exchange.rules;
-    if (reply->headers_count > rules.max_headers) {
-      return refuse(call, EXTPROC_LIMIT, "the reply has more headers than mutation_rules.max_headers");
-    }
-    http::HeaderMap fresh;
-    // For on_local_reply to read; an original entry is no change, so it is not sent.
-    fresh.add_original(":status", call->exchange.arena.copy(std::to_string(reply->status)),
-                       call->exchange.arena);
-    for (size_t i = 0; i < reply->headers_count; ++i) {
-      const std::string_view raw = from_abi(reply->headers[i].name);
-      const std::string_view value = from_abi(reply->headers[i].value);
-      if (!http::is_valid_name(raw) || !http::is_valid_value(value)) {
-        return refuse_header(call, EXTPROC_INVALID, raw, "not a valid name or value");
-      }
-      const std::string_view name = http::lower_case(raw, call->exchange.arena);
-      const std::string_view reason =
-          refusal(call->exchange, http::MapKind::kLocalReply, http::Operation::kSet, name, value, false);
-      if (!reason.empty()) return refuse_header(call, EXTPROC_FORBIDDEN, name, reason);
-      if (fresh.first(name)) {
-        fresh.add(name, value, call->exchange.arena);
-      } else {
-        fresh.set(name, value, call->exchange.arena);
-      }
-    }
-    LocalReply made;
-    made.status = reply->status;
-    made.body = from_abi(reply->body);
-    made.details = from_abi(reply->details);
-    if (reply->grpc_status >= 0) made.grpc_status = static_cast<uint32_t>(reply->grpc_status);
-    *call->exchange.map(EXTPROC_LOCAL_REPLY) = std::move(fresh);
-    call->reply = std::move(made);
-    return EXTPROC_OK;
-  });
-}
-
 void fail(extproc_call* call, uint32_t grpc_status, extproc_str text) {
   guarded(call, [&]() -> extproc_status {
     call->failure_code = grpc_status >= 1 && grpc_status <= 16 ? grpc_status : 2;
@@ -242,9 +183,10 @@ void fail(extproc_call* call, uint32_t grpc_status, extproc_str text) {
 extproc_status clear_route_cache(extproc_call* call) {
   if (!call->may_edit)
     return refuse(call, EXTPROC_TOO_LATE, "the route cache can be cleared only in on_phase");
-  if (call->phase != EXTPROC_REQUEST_HEADERS) {
+  if (call->phase != EXTPROC_REQUEST_HEADERS &&
+      (call->phase != EXTPROC_REQUEST_BODY || call->exchange.editable_map(call->phase) == nullptr)) {
     return refuse(call, EXTPROC_UNSUPPORTED,
-                  "the route cache can be cleared only in the request headers phase");
+                  "the route cache can be cleared only while the request's headers can be changed");
   }
   call->exchange.clear_route_cache = true;
   return EXTPROC_OK;
@@ -276,6 +218,7 @@ extproc_status store_remove(extproc_call* call, extproc_str key) {
 }  // namespace
 
 void set_call_functions(extproc_host& table) {
+  set_reply_function(table);
   table.last_error = &last_error;
   table.facts = &facts;
   table.headers = &headers;
@@ -285,7 +228,6 @@ void set_call_functions(extproc_host& table) {
   table.header_remove = &header_remove;
   table.body = &body;
   table.replace_body = &replace_body;
-  table.reply = &reply;
   table.fail = &fail;
   table.clear_route_cache = &clear_route_cache;
 }

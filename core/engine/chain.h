@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/plugin_host.h"
+#include "core/wire/direction.h"
 
 namespace extprocd::engine {
 
@@ -20,25 +22,40 @@ struct ChainLink {
   PluginHost* host;  ///< name, metrics, log
   config::FailurePolicy on_error;
   uint32_t deny_status;
-  const config::When* when;  ///< null: always
-  std::size_t state_offset;  ///< of its per-stream state in the chain's state memory
+  const config::When* when;                      ///< null: always
+  std::size_t state_offset;                      ///< of its per-stream state in the chain's state memory
+  uint64_t max_body_bytes;                       ///< of one body, held for it
+  std::array<uint32_t, 2> access;                ///< EXTPROC_ACCESS_*, by wire::Direction
+  std::array<const char* const*, 2> body_types;  ///< content types of the bodies that it needs; null: all
+
+  [[nodiscard]] bool wants(uint32_t phase) const {
+    return (descriptor->phases & EXTPROC_PHASE_BIT(phase)) != 0;
+  }
 };
 
 /// An ordered list of plugins that a stream runs. Immutable once built; shared by all threads.
 class Chain {
  public:
-  explicit Chain(std::string name, config::ResponseOrder response_order = config::ResponseOrder::kReverse)
-      : name_(std::move(name)), response_order_(response_order) {}
+  explicit Chain(std::string name, config::ResponseOrder response_order = config::ResponseOrder::kReverse,
+                 config::DataPlane data_plane = {})
+      : name_(std::move(name)), response_order_(response_order), data_plane_(data_plane) {}
 
   /// Appends a plugin; while the generation is built. What is borrowed outlives the chain.
   void add(const extproc_plugin& descriptor, void* instance, PluginHost& host, config::FailurePolicy on_error,
-           uint32_t deny_status, const config::When* when = nullptr);
+           uint32_t deny_status, const config::When* when = nullptr,
+           uint64_t max_body_bytes = config::Plugin().max_body_bytes);
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] config::ResponseOrder response_order() const { return response_order_; }
   [[nodiscard]] const std::vector<ChainLink>& links() const { return links_; }
   /// EXTPROC_PHASE_BIT of every phase that some plugin asked for.
   [[nodiscard]] uint32_t phases() const { return phases_; }
+  /// How the operator says that the data plane is configured, for streams of this chain.
+  [[nodiscard]] const config::DataPlane& data_plane() const { return data_plane_; }
+  /// The strongest access of any plugin to a direction's body.
+  [[nodiscard]] uint32_t body_access(wire::Direction direction) const {
+    return body_access_[static_cast<std::size_t>(direction)];
+  }
   /// Bytes of per-stream state of all plugins together, aligned for kStateAlign.
   [[nodiscard]] std::size_t state_size() const { return state_size_; }
 
@@ -48,7 +65,9 @@ class Chain {
   std::string name_;
   config::ResponseOrder response_order_;
   std::vector<ChainLink> links_;
+  config::DataPlane data_plane_;
   uint32_t phases_ = 0;
+  std::array<uint32_t, 2> body_access_{};
   std::size_t state_size_ = 0;
 };
 

@@ -51,6 +51,18 @@ std::string failure_text(const extproc_call& call) {
   return text;
 }
 
+std::optional<wire::Direction> headers_side(uint32_t phase) {
+  if (phase == EXTPROC_REQUEST_HEADERS) return wire::Direction::kRequest;
+  if (phase == EXTPROC_RESPONSE_HEADERS) return wire::Direction::kResponse;
+  return std::nullopt;
+}
+
+std::optional<wire::Direction> body_side(uint32_t phase) {
+  if (phase == EXTPROC_REQUEST_BODY) return wire::Direction::kRequest;
+  if (phase == EXTPROC_RESPONSE_BODY) return wire::Direction::kResponse;
+  return std::nullopt;
+}
+
 std::string phase_name(uint32_t phase) {
   return std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
 }
@@ -74,6 +86,8 @@ CallResult result_of(extproc_action action, bool mutated) {
       return CallResult::kReplied;
     case EXTPROC_FINISH:
       return CallResult::kFinished;
+    case EXTPROC_HOLD:
+      return CallResult::kHeld;
     default:
       return CallResult::kError;
   }
@@ -81,7 +95,8 @@ CallResult result_of(extproc_action action, bool mutated) {
 
 }  // namespace
 
-ChainRun::ChainRun(const Chain& chain, Exchange& exchange) : chain_(chain), exchange_(exchange) {
+ChainRun::ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes)
+    : chain_(chain), exchange_(exchange), held_bytes_(held_bytes) {
   const std::size_t count = chain.links().size();
   if (count == 0) return;
   auto* states =
@@ -89,6 +104,8 @@ ChainRun::ChainRun(const Chain& chain, Exchange& exchange) : chain_(chain), exch
   for (std::size_t i = 0; i < count; ++i) new (&states[i]) LinkState();
   states_ = {states, count};
 }
+
+ChainRun::~ChainRun() { release_held(/*lost=*/false); }
 
 void* ChainRun::state_of(const ChainLink& link) {
   if (link.descriptor->stream_state_size == 0) return nullptr;
@@ -107,43 +124,73 @@ PhaseResult ChainRun::run(uint32_t phase, uint32_t flags) {
   return run_from_cursor();
 }
 
+std::size_t ChainRun::position_of(std::size_t step) const {
+  const bool reversed = is_response(phase_) && chain_.response_order() == config::ResponseOrder::kReverse;
+  return reversed ? chain_.links().size() - 1 - step : step;
+}
+
 PhaseResult ChainRun::run_from_cursor() {
   const std::size_t count = chain_.links().size();
   while (step_ < count) {
-    const bool reversed = is_response(phase_) && chain_.response_order() == config::ResponseOrder::kReverse;
-    const std::size_t position = reversed ? count - 1 - step_ : step_;
-    ++step_;
-    if (auto result = run_link(position)) return std::move(*result);
+    if (auto result = run_link(position_of(step_++))) return std::move(*result);
   }
   return {};
 }
 
 std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
-  const ChainLink& link = chain_.links()[position];
-  LinkState& state = states_[position];
-  if (state.done || (link.descriptor->phases & EXTPROC_PHASE_BIT(phase_)) == 0) return std::nullopt;
-  if (link.when != nullptr && !takes_part(link, state)) return std::nullopt;
-
-  extproc_call call(exchange_, link, phase_);
+  if (!asks_for(position, phase_)) return std::nullopt;
+  extproc_call call(exchange_, chain_.links()[position], phase_);
   const UndoPoint before = set_undo_point(phase_);
-  if (!state.begun && !begin(position, call)) return on_failure(position, call, before);
-
+  if (!states_[position].begun && !begin(position, call)) return on_failure(position, call, before);
   const extproc_action action = call_plugin(position, call, flags_, before);
-  if (action == EXTPROC_CONTINUE) return std::nullopt;
-  if (action == EXTPROC_FINISH) {
-    state.done = true;
+  if (action == EXTPROC_HOLD && headers_side(phase_)) {
+    states_[position].waits[static_cast<std::size_t>(*headers_side(phase_))] = true;
+    states_[position].unwanted |= call.unwanted;
+    return std::nullopt;
+  }
+  return on_action(position, call, action, before);
+}
+
+/// What comes of a callback that is over; of EXTPROC_HOLD, too, where nothing can be held.
+std::optional<PhaseResult> ChainRun::on_action(std::size_t position, extproc_call& call,
+                                               extproc_action action, const UndoPoint& before,
+                                               bool can_skip) {
+  LinkState& state = states_[position];
+  if (action == EXTPROC_CONTINUE || action == EXTPROC_FINISH) {
+    state.unwanted |= call.unwanted;
+    state.done = action == EXTPROC_FINISH;
     return std::nullopt;
   }
   if (action == EXTPROC_REPLY && call.reply) {
-    link.host->metrics().immediate_responses->add();
+    call.link.host->metrics().immediate_responses->add();
+    replying_ = position;
     return reply_with(position, std::move(*call.reply));
   }
   if (action == EXTPROC_REPLY) call.failure_text = "answered EXTPROC_REPLY without a reply";
-  if (action > EXTPROC_FINISH) call.failure_text = "answered an unknown action " + std::to_string(action);
-  return on_failure(position, call, before);
+  if (action == EXTPROC_HOLD) {
+    call.failure_text =
+        "answered EXTPROC_HOLD where nothing can be held: that takes a headers phase, or a body phase with "
+        "access "
+        "stream before the body's end";
+  }
+  if (action > EXTPROC_HOLD) call.failure_text = "answered an unknown action " + std::to_string(action);
+  return on_failure(position, call, before, can_skip);
 }
 
-bool ChainRun::takes_part(const ChainLink& link, LinkState& state) {
+/// Is the plugin to be called for a phase?
+bool ChainRun::asks_for(std::size_t position, uint32_t phase) {
+  const ChainLink& link = chain_.links()[position];
+  LinkState& state = states_[position];
+  if (state.done || !link.wants(phase) || (state.unwanted & EXTPROC_PHASE_BIT(phase)) != 0) return false;
+  if (link.when != nullptr && !takes_part(link, state, phase)) return false;
+  if (const auto side = body_side(phase);
+      side && link.body_types[static_cast<std::size_t>(*side)] != nullptr) {
+    judge_body_types(link, state, *side);
+  }
+  return (state.unwanted & EXTPROC_PHASE_BIT(phase)) == 0;
+}
+
+bool ChainRun::takes_part(const ChainLink& link, LinkState& state, uint32_t phase) {
   if (!state.request_judged) {
     state.request_judged = true;
     // Not for this stream at all: headers that have not come by the plugin's first phase never will.
@@ -152,7 +199,7 @@ bool ChainRun::takes_part(const ChainLink& link, LinkState& state) {
       return false;
     }
   }
-  return fits_direction(*link.when, exchange_, phase_);
+  return fits_direction(*link.when, exchange_, phase);
 }
 
 bool ChainRun::begin(std::size_t position, extproc_call& call) {
@@ -182,9 +229,10 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   call.may_edit = false;
   states_[position].spent += spent;
 
-  const http::HeaderMap* map = exchange_.map(call.phase);
+  const http::HeaderMap* map = exchange_.editable_map(call.phase);
   const bool mutated = (map != nullptr && map->edited_since_undo_point()) ||
-                       exchange_.replacement_body != before.replacement_body;
+                       exchange_.replacement_body != before.replacement_body ||
+                       (call.body != nullptr && call.body->edited);
   metrics.durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
   const bool lacks_reply = action == EXTPROC_REPLY && !call.reply;
   const CallResult result = lacks_reply ? CallResult::kError : result_of(action, mutated);
@@ -194,7 +242,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
 }
 
 std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extproc_call& call,
-                                                const UndoPoint& before) {
+                                                const UndoPoint& before, bool can_skip) {
   const ChainLink& link = chain_.links()[position];
   undo(before);
   last_return_.reset();  // what a failure costs here is not the next plugin's time
@@ -202,9 +250,9 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
   states_[position].done = true;
 
   const bool can_deny = link.on_error == config::FailurePolicy::kDeny && exchange_.reply_possible;
-  const auto policy = link.on_error == config::FailurePolicy::kDeny && !can_deny
-                          ? config::FailurePolicy::kFail
-                          : link.on_error;
+  const bool impossible = (link.on_error == config::FailurePolicy::kDeny && !can_deny) ||
+                          (link.on_error == config::FailurePolicy::kSkip && !can_skip);
+  const auto policy = impossible ? config::FailurePolicy::kFail : link.on_error;
   link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
   const std::string text = failure_text(call);
   log_failure(call, "failed in " + phase_name(call.phase) + " of stream " +
@@ -214,23 +262,30 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
   switch (policy) {
     case config::FailurePolicy::kSkip:
       return std::nullopt;
-    case config::FailurePolicy::kDeny: {
-      http::HeaderMap& headers = *exchange_.map(EXTPROC_LOCAL_REPLY);
-      headers = {};
-      headers.add_original(":status", exchange_.arena.copy(std::to_string(link.deny_status)),
-                           exchange_.arena);
-      LocalReply reply;
-      reply.status = link.deny_status;
-      reply.details = "extproc_" + link.host->name() + "_failed";
-      return reply_with(position, std::move(reply));
-    }
+    case config::FailurePolicy::kDeny:
+      return deny(position, link.deny_status, "failed");
     case config::FailurePolicy::kFail:
       break;
   }
+  return failure_of(call);
+}
+
+PhaseResult ChainRun::failure_of(const extproc_call& call) {
   PhaseResult result;
   result.kind = PhaseResult::Kind::kFail;
-  result.failure = absl::Status(static_cast<absl::StatusCode>(call.failure_code), text);
+  result.failure = absl::Status(static_cast<absl::StatusCode>(call.failure_code), failure_text(call));
   return result;
+}
+
+/// A local reply of the host, on behalf of a plugin.
+PhaseResult ChainRun::deny(std::size_t position, uint32_t status, std::string_view reason) {
+  http::HeaderMap& headers = *exchange_.map(EXTPROC_LOCAL_REPLY);
+  headers = {};
+  headers.add_original(":status", exchange_.arena.copy(std::to_string(status)), exchange_.arena);
+  LocalReply reply;
+  reply.status = status;
+  reply.details = "extproc_" + chain_.links()[position].host->name() + "_" + std::string(reason);
+  return reply_with(position, std::move(reply));
 }
 
 PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
@@ -260,12 +315,12 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
 }
 
 ChainRun::UndoPoint ChainRun::set_undo_point(uint32_t phase) {
-  if (http::HeaderMap* map = exchange_.map(phase)) map->begin_undo();
+  if (http::HeaderMap* map = exchange_.editable_map(phase)) map->begin_undo();
   return {phase, exchange_.clear_route_cache, exchange_.replacement_body, exchange_.dynamic_metadata};
 }
 
 void ChainRun::undo(const UndoPoint& before) {
-  if (http::HeaderMap* map = exchange_.map(before.phase)) map->undo(exchange_.arena);
+  if (http::HeaderMap* map = exchange_.editable_map(before.phase)) map->undo(exchange_.arena);
   exchange_.dynamic_metadata = before.metadata;
   exchange_.clear_route_cache = before.clear_route_cache;
   exchange_.replacement_body = before.replacement_body;
@@ -283,6 +338,7 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
     }
   }
   info.duration_ns = static_cast<uint64_t>(duration.count());
+  release_held(reason == EXTPROC_END_COMPLETED || reason == EXTPROC_END_CANCELLED);
   for (std::size_t i = states_.size(); i-- > 0;) {
     const ChainLink& link = chain_.links()[i];
     if (!states_[i].begun) continue;

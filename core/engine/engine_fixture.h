@@ -34,6 +34,13 @@ struct ScriptedPlugin {
   const extproc_host& api() const { return *host->table(); }
 };
 
+/// What a plugin does with bodies.
+struct BodyOptions {
+  uint32_t access = EXTPROC_ACCESS_NONE;
+  uint64_t most = 1ULL << 20;
+  const char* const* types = nullptr;
+};
+
 /// Keeps what a stream sends.
 class RecordingSink final : public Sink {
  public:
@@ -60,12 +67,12 @@ class EngineFixture : public testing::Test {
   ~EngineFixture() override { stream_.reset(); }
 
   /// A generation without plugins, and no stream yet.
-  void begin_anew() {
+  void begin_anew(const config::DataPlane& data_plane = {}) {
     stream_.reset();
     sink_ = {};
     generation_ = std::make_shared<Generation>();
     generation_->metrics = &metrics_;
-    generation_->chains.add(std::make_unique<Chain>("default"));
+    generation_->chains.add(std::make_unique<Chain>("default", config::ResponseOrder::kReverse, data_plane));
   }
 
   /// The chain that streams get where nothing else is said.
@@ -74,7 +81,8 @@ class EngineFixture : public testing::Test {
   /// Adds a plugin to the end of a chain (the default one, if none is given); before the first send().
   ScriptedPlugin& add_plugin(std::string name, const std::vector<uint32_t>& phases,
                              config::FailurePolicy on_error = config::FailurePolicy::kFail,
-                             const config::When* when = nullptr, Chain* chain = nullptr) {
+                             const config::When* when = nullptr, Chain* chain = nullptr,
+                             const BodyOptions& body = {}) {
     if (chain == nullptr) chain = &default_chain();
     ScriptedPlugin& plugin = plugins_.emplace_back();
     extproc_plugin& descriptor = plugin.descriptor;
@@ -82,6 +90,12 @@ class EngineFixture : public testing::Test {
     descriptor.id = "test.scripted";
     descriptor.version = "1";
     for (const uint32_t phase : phases) descriptor.phases |= EXTPROC_PHASE_BIT(phase);
+    if ((descriptor.phases & EXTPROC_PHASE_BIT(EXTPROC_REQUEST_BODY)) != 0)
+      descriptor.request_body_access = body.access;
+    if ((descriptor.phases & EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY)) != 0)
+      descriptor.response_body_access = body.access;
+    descriptor.request_body_types = body.types;
+    descriptor.response_body_types = body.types;
     descriptor.stream_state_size = 24;
     descriptor.stream_state_align = 8;
     descriptor.stream_begin = [](void* instance, void*, extproc_call* call,
@@ -102,7 +116,7 @@ class EngineFixture : public testing::Test {
     entry.name = std::move(name);
     plugin.host =
         std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
-    chain->add(descriptor, &plugin, *plugin.host, on_error, 503, when);
+    chain->add(descriptor, &plugin, *plugin.host, on_error, 503, when, body.most);
     return plugin;
   }
 

@@ -17,6 +17,8 @@
 #include "core/http/header_map.h"
 #include "core/http/mutation_rules.h"
 #include "core/wire/attributes.h"
+#include "core/wire/body_mode.h"
+#include "core/wire/direction.h"
 #include "core/wire/dynamic_metadata.h"
 #include "core/wire/request_view.h"
 
@@ -29,6 +31,9 @@ struct LocalReply {
   std::string body;
   std::string details;
   std::optional<uint32_t> grpc_status;
+  bool in_pieces = false;  ///< `body` is the first of several, the others come with the request's body
+  bool complete = true;    ///< no more pieces come
+  std::vector<std::pair<std::string, std::string>> trailers;  ///< of a complete reply in pieces
 };
 
 /// What one HTTP request and its response are to the plugins of a stream: header maps, body piece, metadata,
@@ -44,6 +49,21 @@ class Exchange {
   /// others.
   http::HeaderMap* map(uint32_t phase);
 
+  /// The body mode of a direction, as plugins are told; nothing if it is not known.
+  [[nodiscard]] std::optional<wire::BodyMode> body_mode(wire::Direction direction) const {
+    const bool request = direction == wire::Direction::kRequest;
+    const uint32_t mode = request ? facts.request_body_mode : facts.response_body_mode;
+    if (mode == EXTPROC_BODY_UNKNOWN) return std::nullopt;
+    return static_cast<wire::BodyMode>(mode);
+  }
+
+  /// The map that can be changed in a phase: its own, or in a body phase that of held headers; null if there is none.
+  http::HeaderMap* editable_map(uint32_t phase) {
+    if (phase == EXTPROC_REQUEST_BODY) return headers_held[0] ? map(EXTPROC_REQUEST_HEADERS) : nullptr;
+    if (phase == EXTPROC_RESPONSE_BODY) return headers_held[1] ? map(EXTPROC_RESPONSE_HEADERS) : nullptr;
+    return map(phase);
+  }
+
   /// Gives a headers or trailers phase its map. Copies the headers, which may be read as long as the stream, while the
   /// message that brought them is gone when it has been answered.
   void keep_headers(uint32_t phase, const wire::RequestView& message);
@@ -57,7 +77,16 @@ class Exchange {
   bool clear_route_cache = false;
   bool grpc_data_plane = false;                         ///< whose rules for header changes are gRFC A93's
   std::shared_ptr<const std::string> replacement_body;  ///< of the current headers phase; null: none
-  bool reply_possible = true;                           ///< can an immediate response still go out?
+  bool replies_in_pieces =
+      false;                   ///< does the data plane take a local reply in pieces, for the message at hand?
+  bool reply_possible = true;  ///< can an immediate response still go out?
+  /// By wire::Direction, in a body phase: does the data plane still have the headers, so that they can be changed?
+  std::array<bool, 2> headers_held{};
+  uint64_t extended_timeout =
+      0;  ///< milliseconds that a plugin asked for to answer the message at hand; 0: none
+  uint64_t longest_timeout = 0;  ///< that may be asked for; 0: none, for want of a timer or of permission
+  uint64_t max_written =
+      64ull << 20;  ///< bytes that a plugin may add to a body, or to its reply, in one callback
   uint32_t local_reply_status = 0;  ///< HTTP status of the immediate response that was sent
 
   extproc_stream_facts facts{};

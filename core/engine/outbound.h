@@ -12,6 +12,7 @@
 #include "core/engine/exchange.h"
 #include "core/engine/scratch.h"
 #include "core/engine/seam.h"
+#include "core/http/body_buffer.h"
 #include "core/telemetry/metrics.h"
 #include "core/wire/reply_writer.h"
 #include "core/wire/request_view.h"
@@ -40,15 +41,50 @@ class Outbound {
   /// Is the data plane a gRPC client? Known by its body modes or its flow control.
   [[nodiscard]] bool grpc_data_plane() const { return grpc_data_plane_; }
 
-  /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache.
-  void headers(wire::Direction direction, Exchange& exchange, Scratch& scratch);
+  /// The mode of a direction that the data plane did not tell.
+  void assume_body_mode(wire::Direction direction, wire::BodyMode mode) { modes_[index(direction)] = mode; }
+
+  /// What a headers reply says beside the changes of the exchange.
+  struct HeaderAnswer {
+    bool body_may_change = false;  ///< so that a content-length would lie
+    std::optional<wire::ModeOverride> mode_override = {};
+  };
+  /// What becomes of a body message.
+  struct BodyAnswer {
+    http::BodyBuffer* bytes;  ///< that go on; in no other form than they came in, if not touched
+    bool touched = false;
+    bool answers_message =
+        true;  ///< false: bytes that go on before the trailers do (full duplex and GRPC only)
+  };
+
+  /// Replies with the net difference of the exchange's map, its replacement body, metadata and route cache. Lets go what
+  /// waited for it.
+  void headers(wire::Direction direction, Exchange& exchange, const HeaderAnswer& answer, Scratch& scratch);
+  /// From here on the replies of a direction wait for its headers reply, which comes later. Full duplex only.
+  void hold_headers(wire::Direction direction);
+  [[nodiscard]] bool headers_held(wire::Direction direction) const {
+    return waiting_ != nullptr && waiting_->headers[index(direction)];
+  }
   /// Replies to the body message in `scratch`, whose bytes pass unchanged. False: more than `max_held` bytes of the
-  /// stream would wait for window, those of one message aside.
+  /// stream would wait, those of one message aside.
   [[nodiscard]] bool body(wire::Direction direction, Exchange& exchange, std::size_t max_held,
                           Scratch& scratch);
+  /// The same with a body that plugins had. Where the data plane still has the headers, their changes go along.
+  [[nodiscard]] bool body(wire::Direction direction, Exchange& exchange, const BodyAnswer& answer,
+                          std::size_t max_held, Scratch& scratch);
   void trailers(wire::Direction direction, Exchange& exchange, Scratch& scratch);
   /// Sends a local reply; drops whatever was held back.
   void immediate(const LocalReply& reply, Exchange& exchange, Scratch& scratch);
+  /// The beginning of a local reply in pieces, and one more piece; ended by the reply that is complete.
+  void begin_in_pieces(const LocalReply& reply, Exchange& exchange, Scratch& scratch);
+  void one_more_piece(const LocalReply& piece, Scratch& scratch);
+
+  /// Asks for more time to answer the message at hand; before its answer.
+  void extend_timeout(uint64_t milliseconds, Scratch& scratch) {
+    send(scratch.writer.override_message_timeout(milliseconds));
+  }
+  /// The next reply asks the data plane to send the rest of its bodies past the server (gRPC data planes).
+  void request_drain() { drain_pending_ = true; }
 
   /// Counts body bytes against the window that the data plane was given. False: it sent more than it may.
   [[nodiscard]] bool take_from_receive_window(wire::Direction direction, std::size_t bytes);
@@ -82,6 +118,7 @@ class Outbound {
     std::size_t sent = 0;  // how many of a body's bytes have gone out
     wire::StreamedBody flags;
     Metadata metadata;
+    bool request_drain = false;
 
     /// What it costs in memory, in bytes.
     [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
@@ -91,8 +128,14 @@ class Outbound {
   struct FlowControl {
     std::array<int64_t, 2> send_window{};
     std::array<int64_t, 2> receive_window{};
+    std::array<int64_t, 2> unreturned{};  // bytes that came and for which no window was given back
+  };
+
+  /// Replies that cannot go out yet.
+  struct Waiting {
+    std::array<bool, 2> headers{};  // the headers reply itself is yet to come
     std::array<std::deque<Held>, 2> held;
-    std::size_t held_size = 0;  // of both, with what an entry costs besides its bytes
+    std::size_t size = 0;  // of both, with what an entry costs besides its bytes
   };
 
   void send(const wire::Pieces& encoded);
@@ -100,9 +143,19 @@ class Outbound {
                                    const wire::Extras& extras, std::size_t max_held,
                                    wire::ReplyWriter& writer);
   [[nodiscard]] bool is_holding(wire::Direction direction) const {
-    return flow_control_ != nullptr && !flow_control_->held[index(direction)].empty();
+    return waiting_ != nullptr &&
+           (waiting_->headers[index(direction)] || !waiting_->held[index(direction)].empty());
   }
+  [[nodiscard]] bool is_over(std::size_t max_held) const {
+    return waiting_ != nullptr && waiting_->size > max_held;
+  }
+  Waiting& waiting();
   void hold(wire::Direction direction, Held entry);
+  [[nodiscard]] wire::Extras extras_with(const Metadata& metadata);
+  [[nodiscard]] bool duplex_body(wire::Direction direction, Exchange& exchange, const BodyAnswer& answer,
+                                 std::size_t max_held, Scratch& scratch);
+  int64_t give_back(wire::Direction direction, int64_t most);
+  void settle(wire::Direction direction, wire::ReplyWriter& writer);
   /// Sends as much of a body as the window allows; what is left of it.
   std::optional<wire::StreamedBody> send_pieces(wire::Direction direction, wire::StreamedBody body,
                                                 wire::Extras extras, wire::ReplyWriter& writer);
@@ -114,7 +167,9 @@ class Outbound {
   std::array<std::optional<wire::BodyMode>, 2> modes_;
   bool observing_ = false;
   bool grpc_data_plane_ = false;
+  bool drain_pending_ = false;
   std::unique_ptr<FlowControl> flow_control_;  // null where the data plane has none
+  std::unique_ptr<Waiting> waiting_;           // null until something had to wait
 };
 
 }  // namespace extprocd::engine

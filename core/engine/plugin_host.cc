@@ -20,6 +20,9 @@ constexpr Extension kExtensions[] = {
     {EXTPROC_METRICS_1, []() -> const void* { return &metrics_extension(); }},
     {EXTPROC_METADATA_1, []() -> const void* { return &metadata_extension(); }},
     {EXTPROC_STORE_1, []() -> const void* { return &store_extension(); }},
+    {EXTPROC_BODY_1, []() -> const void* { return &body_extension(); }},
+    {EXTPROC_CONTROL_1, []() -> const void* { return &control_extension(); }},
+    {EXTPROC_STREAMED_REPLY_1, []() -> const void* { return &streamed_reply_extension(); }},
 };
 
 constexpr double kFailureLinesPerSecond = 1;

@@ -70,7 +70,10 @@ Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const S
       metrics_(*generation_->metrics),
       sink_(sink),
       exchange_(id, facts, generation_->config.mutation_rules),
+      held_bytes_(metrics_, generation_->config.server.limits.max_held_bytes,
+                  generation_->config.server.limits.max_total_held_bytes),
       outbound_(sink, metrics_) {
+  exchange_.max_written = generation_->config.server.limits.max_message_size;
   metrics_.streams_started.add();
   metrics_.streams_active.begin();
 }
@@ -81,7 +84,7 @@ Stream::~Stream() {
 }
 
 void Stream::receive(Message message) {
-  if (state_ != State::kOpen) return;
+  if (state_ != State::kOpen && state_ != State::kReplying) return;
   metrics_.received_bytes.add(message.bytes().size());
   const ScratchLease scratch;
   process(message.bytes(), *scratch);
@@ -132,6 +135,8 @@ absl::Status Stream::take_in_stream_facts(Scratch& scratch) {
     started_ = true;
     outbound_.begin(scratch);
     exchange_.grpc_data_plane = outbound_.grpc_data_plane();
+    const auto& config = scratch.view.protocol_config();
+    body_does_not_wait_ = config && config->send_body_without_waiting_for_header_response;
     exchange_.facts.observability = outbound_.observing() ? 1 : 0;
     exchange_.facts.request_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kRequest));
     exchange_.facts.response_body_mode = abi_mode(outbound_.body_mode(wire::Direction::kResponse));
@@ -147,11 +152,11 @@ absl::Status Stream::take_in_stream_facts(Scratch& scratch) {
 
 void Stream::run_phase(const Incoming& incoming) {
   const wire::RequestView& view = incoming.scratch.view;
-  Direction& direction = directions_[static_cast<std::size_t>(incoming.direction)];
-  if (direction.closed()) return;
+  Side& side = this->side(incoming.direction);
+  if (side.order.closed()) return;
   const bool is_body = incoming.part == Part::kBody;
   const bool end_of_stream = view.end_of_stream();
-  if (const std::string_view wrong = direction.accept(incoming.part, end_of_stream); !wrong.empty()) {
+  if (const std::string_view wrong = side.order.accept(incoming.part, end_of_stream); !wrong.empty()) {
     protocol_error(absl::InvalidArgumentError(std::string(wrong)));
     return;
   }
@@ -166,6 +171,10 @@ void Stream::run_phase(const Incoming& incoming) {
                                     " headers; server.limits.max_headers is " + std::to_string(max_headers));
     return;
   }
+  if (state_ == State::kReplying) {
+    go_on_replying(incoming);
+    return;
+  }
 
   const extproc_str slice = to_abi(view.body().body);
   if (chain_ == nullptr ? generation_->chains.wants_first_message() : chain_->phases() != 0) {
@@ -176,19 +185,104 @@ void Stream::run_phase(const Incoming& incoming) {
     }
   }
   if (chain_ == nullptr && !choose_chain(incoming)) return;
-  if (chain_->phases() != 0) {
-    PhaseResult result = chain_run_->run(incoming.phase, end_of_stream ? EXTPROC_END_OF_STREAM : 0);
-    exchange_.body = {};
-    if (result.kind == PhaseResult::Kind::kReply) {
-      reply_and_stop(*result.reply, incoming.scratch);
-      return;
-    }
-    if (result.kind == PhaseResult::Kind::kFail) {
-      finish(result.failure, EndReason::kFailed);
-      return;
-    }
+  side.seen = true;
+  side.ended = end_of_stream || incoming.part == Part::kTrailers;
+  allow(incoming);
+  switch (incoming.part) {
+    case Part::kHeaders:
+      on_headers(incoming, end_of_stream);
+      break;
+    case Part::kBody:
+      on_body(incoming, end_of_stream);
+      break;
+    case Part::kTrailers:
+      on_trailers(incoming);
+      break;
   }
-  answer(incoming, end_of_stream);
+  if (state_ == State::kOpen) end_early();
+}
+
+/// What plugins may ask for while they have this message, beside changes.
+void Stream::allow(const Incoming& incoming) {
+  if (!chain_run_) return;
+  const config::DataPlane& data_plane = chain_->data_plane();
+  const auto mode = outbound_.body_mode(incoming.direction);
+  const bool has_timer =
+      !outbound_.observing() && !outbound_.grpc_data_plane() && !(mode && wire::is_duplex(*mode));
+  constexpr double kMillis = 1000;
+  exchange_.longest_timeout = has_timer ? static_cast<uint64_t>(data_plane.max_message_timeout * kMillis) : 0;
+  exchange_.extended_timeout = 0;
+  const bool no_plain_body = side(incoming.direction).ended || mode == wire::BodyMode::kNone ||
+                             mode == wire::BodyMode::kFullDuplexStreamed;
+  exchange_.replies_in_pieces = incoming.phase == EXTPROC_REQUEST_HEADERS && no_plain_body &&
+                                data_plane.streamed_immediate_response && !outbound_.observing() &&
+                                !outbound_.grpc_data_plane();
+}
+
+bool Stream::is_over(PhaseResult result, Scratch& scratch) {
+  switch (result.kind) {
+    case PhaseResult::Kind::kContinue:
+      return false;
+    case PhaseResult::Kind::kReply:
+      if (result.reply->in_pieces) {
+        begin_reply_in_pieces(std::move(*result.reply), scratch);
+      } else {
+        reply_and_stop(*result.reply, scratch);
+      }
+      return true;
+    case PhaseResult::Kind::kFail:
+      finish(result.failure, EndReason::kFailed);
+      return true;
+  }
+  return true;
+}
+
+void Stream::on_headers(const Incoming& incoming, bool end_of_stream) {
+  Side& side = this->side(incoming.direction);
+  side.no_body = end_of_stream;
+  std::optional<wire::ModeOverride> modes;
+  if (chain_->phases() != 0) {
+    if (!end_of_stream && is_over(judge_body_access(incoming), incoming.scratch)) return;
+    const uint32_t flags = end_of_stream ? EXTPROC_END_OF_STREAM : 0;
+    if (is_over(chain_run_->run(incoming.phase, flags), incoming.scratch)) return;
+    ask_for_time(incoming.scratch);
+    if (headers_can_wait(incoming, end_of_stream)) {
+      outbound_.hold_headers(incoming.direction);
+      if (incoming.direction == wire::Direction::kResponse) response_ = Response::kHeld;
+      return;
+    }
+    if (chain_->data_plane().allow_mode_override) modes = choose_modes(incoming);
+  }
+  send_headers(incoming.direction, end_of_stream, incoming.scratch, modes);
+}
+
+void Stream::send_headers(wire::Direction direction, bool end_of_stream, Scratch& scratch,
+                          std::optional<wire::ModeOverride> mode_override) {
+  const auto mode = outbound_.body_mode(direction);
+  Outbound::HeaderAnswer answer;
+  answer.mode_override = mode_override;
+  if (!end_of_stream && chain_->body_access(direction) > EXTPROC_ACCESS_OBSERVE &&
+      mode != wire::BodyMode::kBuffered) {
+    answer.body_may_change = chain_run_->body_need(direction) > EXTPROC_ACCESS_OBSERVE;
+  }
+  const bool replaced = exchange_.replacement_body != nullptr;
+  outbound_.headers(direction, exchange_, answer, scratch);
+  exchange_.replacement_body.reset();
+  if (replaced) {
+    side(direction).order.close();
+    side(direction).ended = true;
+  }
+  if (direction == wire::Direction::kResponse) {
+    const bool streamed = mode == wire::BodyMode::kNone || mode == wire::BodyMode::kStreamed ||
+                          (mode && wire::is_duplex(*mode));
+    response_ = end_of_stream || streamed || replaced ? Response::kReleased : Response::kHeld;
+  }
+}
+
+void Stream::ask_for_time(Scratch& scratch) {
+  if (exchange_.extended_timeout == 0) return;
+  outbound_.extend_timeout(std::exchange(exchange_.extended_timeout, 0), scratch);
+  metrics_.timeouts_extended.add();
 }
 
 /// False: more attributes than a stream may have.
@@ -201,7 +295,7 @@ bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
   }
   if (!exchange_.attributes.add(view.attributes())) return false;
   exchange_.metadata.update(view.metadata_context());
-  exchange_.reply_possible = reply_possible(incoming);
+  exchange_.reply_possible = reply_possible(incoming.direction, incoming.part);
   return true;
 }
 
@@ -214,7 +308,8 @@ bool Stream::choose_chain(const Incoming& incoming) {
   if (entry != nullptr && entry->streams != nullptr) entry->streams->add();
   chain_ = entry != nullptr ? entry->chain.get() : &kNone;
   exchange_.set_chain(chain_->name());
-  chain_run_.emplace(*chain_, exchange_);
+  assume_stated_modes();
+  chain_run_.emplace(*chain_, exchange_, held_bytes_);
   return true;
 }
 
@@ -222,7 +317,8 @@ void Stream::on_unknown_chain(const Incoming& incoming) {
   metrics_.unknown_chains.add();
   const std::string text = generation_->chains.report_unknown(exchange_);
   const config::Chains& rule = generation_->config.chains;
-  const bool deny = rule.on_unknown == config::FailurePolicy::kDeny && reply_possible(incoming);
+  const bool deny =
+      rule.on_unknown == config::FailurePolicy::kDeny && reply_possible(incoming.direction, incoming.part);
   if (rule.on_unknown == config::FailurePolicy::kSkip) return;
   if (deny) {
     LocalReply reply;
@@ -236,44 +332,11 @@ void Stream::on_unknown_chain(const Incoming& incoming) {
   finish(absl::NotFoundError(text), EndReason::kFailed);
 }
 
-bool Stream::reply_possible(const Incoming& incoming) const {
+bool Stream::reply_possible(wire::Direction direction, Part part) const {
   if (response_ != Response::kHeld && response_ != Response::kNotSeen) return false;
-  if (incoming.direction == wire::Direction::kRequest || incoming.part == Part::kHeaders) return true;
+  if (direction == wire::Direction::kRequest || part == Part::kHeaders) return true;
   // Envoy holds the response's headers for a buffered body only if it sent them here too.
-  return incoming.part == Part::kBody && response_ == Response::kHeld;
-}
-
-void Stream::answer(const Incoming& incoming, bool end_of_stream) {
-  const bool response = incoming.direction == wire::Direction::kResponse;
-  switch (incoming.part) {
-    case Part::kHeaders:
-      outbound_.headers(incoming.direction, exchange_, incoming.scratch);
-      if (exchange_.replacement_body) directions_[static_cast<std::size_t>(incoming.direction)].close();
-      if (response) {
-        const auto mode = outbound_.body_mode(incoming.direction);
-        const bool streamed = mode == wire::BodyMode::kNone || mode == wire::BodyMode::kStreamed ||
-                              mode == wire::BodyMode::kFullDuplexStreamed || mode == wire::BodyMode::kGrpc;
-        response_ =
-            end_of_stream || streamed || exchange_.replacement_body ? Response::kReleased : Response::kHeld;
-      }
-      exchange_.replacement_body.reset();
-      break;
-    case Part::kBody:
-      if (!outbound_.body(incoming.direction, exchange_, generation_->config.server.limits.max_held_bytes,
-                          incoming.scratch)) {
-        over_limit(
-            Limit::kHeldBytes,
-            "more body waits for the data plane's flow control window than server.limits.max_held_bytes, " +
-                std::to_string(generation_->config.server.limits.max_held_bytes));
-        return;
-      }
-      if (response) response_ = Response::kReleased;
-      break;
-    case Part::kTrailers:
-      outbound_.trailers(incoming.direction, exchange_, incoming.scratch);
-      if (response) response_ = Response::kReleased;
-      break;
-  }
+  return part == Part::kBody && response_ == Response::kHeld;
 }
 
 void Stream::reply_and_stop(const LocalReply& reply, Scratch& scratch) {

@@ -13,9 +13,11 @@
 #include "core/engine/direction.h"
 #include "core/engine/exchange.h"
 #include "core/engine/generation.h"
+#include "core/engine/held_bytes.h"
 #include "core/engine/outbound.h"
 #include "core/engine/scratch.h"
 #include "core/engine/seam.h"
+#include "core/http/body_buffer.h"
 
 namespace extprocd::engine {
 
@@ -37,7 +39,12 @@ class Stream final : public ServerStream {
   void cancelled(Cancel by) override;
 
  private:
-  enum class State : uint8_t { kOpen, kReplied, kOver };
+  enum class State : uint8_t {
+    kOpen,
+    kReplying,  ///< a local reply in pieces goes on
+    kReplied,
+    kOver
+  };
 
   /// Where the response's headers are: held by the data plane (until the reply to a buffered body), or on
   /// their way to the client, when it is too late for an immediate response.
@@ -51,28 +58,79 @@ class Stream final : public ServerStream {
     Scratch& scratch;  // has its view
   };
 
+  /// What has come of a direction, and what its plugins were told.
+  struct Side {
+    Direction order;
+    bool seen = false;
+    bool ended = false;    // nothing more of it comes
+    bool no_body = false;  // the headers said so
+    bool judged = false;   // the plugins' access to the body has been held against the body mode
+    bool told_end_of_body = false;
+    bool drained = false;  // the data plane sends the rest of the body past the server
+  };
+
   void process(std::string_view message, Scratch& scratch);
   [[nodiscard]] absl::Status take_in_stream_facts(Scratch& scratch);
   void run_phase(const Incoming& incoming);
+  void on_headers(const Incoming& incoming, bool end_of_stream);
+  void on_body(const Incoming& incoming, bool end_of_stream);
+  void on_trailers(const Incoming& incoming);
+  /// Ends the stream if that is what came of a phase; true if it is over, or a reply goes out.
+  [[nodiscard]] bool is_over(PhaseResult result, Scratch& scratch);
+
+  // Bodies and modes (stream_body.cc).
+  [[nodiscard]] PhaseResult judge_body_access(const Incoming& incoming);
+  [[nodiscard]] bool plugins_want(uint32_t phase) const {
+    return chain_run_ && (chain_->phases() & EXTPROC_PHASE_BIT(phase)) != 0;
+  }
+  [[nodiscard]] bool end_body_before_trailers(const Incoming& incoming);
+  void let_headers_go(wire::Direction direction, Scratch& scratch);
+  void assume_stated_modes();
+  void set_body_mode(wire::Direction direction, wire::BodyMode mode);
+  [[nodiscard]] bool may_override_modes() const;
+  [[nodiscard]] wire::BodyMode wished_mode(wire::Direction direction);
+  [[nodiscard]] std::optional<wire::ModeOverride> choose_modes(const Incoming& incoming);
+  [[nodiscard]] bool headers_can_wait(const Incoming& incoming, bool end_of_stream);
+  [[nodiscard]] bool is_upgrade();
+  [[nodiscard]] uint32_t phases_to_come() const;
+  [[nodiscard]] bool nobody_wants_more();
+  void ask_for_drain();
+  void end_early();
+
+  void send_headers(wire::Direction direction, bool end_of_stream, Scratch& scratch,
+                    std::optional<wire::ModeOverride> mode_override = {});
+  void ask_for_time(Scratch& scratch);
+
+  // Replies in pieces (stream_reply.cc).
+  void begin_reply_in_pieces(LocalReply reply, Scratch& scratch);
+  void go_on_replying(const Incoming& incoming);
   [[nodiscard]] bool show_to_plugins(const Incoming& incoming, const extproc_str& slice);
   [[nodiscard]] bool choose_chain(const Incoming& incoming);
   void on_unknown_chain(const Incoming& incoming);
-  void answer(const Incoming& incoming, bool end_of_stream);
+  void allow(const Incoming& incoming);
   void reply_and_stop(const LocalReply& reply, Scratch& scratch);
   void protocol_error(const absl::Status& status);
   void over_limit(telemetry::Limit limit, const std::string& text);
   void finish(const absl::Status& status, telemetry::EndReason reason);
   void end_plugins(telemetry::EndReason reason, const absl::Status& status);
-  [[nodiscard]] bool reply_possible(const Incoming& incoming) const;
+  [[nodiscard]] bool reply_possible(wire::Direction direction, Part part) const;
+  Side& side(wire::Direction direction) { return sides_[static_cast<std::size_t>(direction)]; }
+  [[nodiscard]] const Side& side(wire::Direction direction) const {
+    return sides_[static_cast<std::size_t>(direction)];
+  }
 
   const std::shared_ptr<const Generation> generation_;
   const telemetry::Metrics& metrics_;
   Sink& sink_;
   Exchange exchange_;
+  HeldBytes held_bytes_;
   const Chain* chain_ = nullptr;  // null until the first message that has a phase
   std::optional<ChainRun> chain_run_;
   Outbound outbound_;
-  std::array<Direction, 2> directions_;
+  std::array<Side, 2> sides_;
+  bool body_does_not_wait_ = false;  // for the headers reply, so that no other mode can be asked for
+  bool drains_ = false;
+  std::unique_ptr<LocalReply> gathered_;  // a reply in pieces that goes out as one
   State state_ = State::kOpen;
   bool started_ = false;
   bool plugins_ended_ = false;

@@ -12,7 +12,15 @@ namespace {
 
 using testing::HasSubstr;
 
-class StreamTest : public EngineFixture {};
+/// Streams that go on though no plugin wants anything.
+class StreamTest : public EngineFixture {
+ protected:
+  StreamTest() {
+    config::DataPlane data_plane;
+    data_plane.early_end = false;
+    begin_anew(data_plane);
+  }
+};
 
 constexpr auto* kConfigBuffered =
     "protocol_config { request_body_mode: BUFFERED response_body_mode: BUFFERED }";

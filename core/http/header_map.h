@@ -87,6 +87,10 @@ class HeaderMap {
   /// the order in which they were first touched. The views live as long as the original message and the
   /// arena.
   void net(HeaderMutation& mutation) const;
+  /// The data plane has been sent net(), and has these entries now: what is edited from here on is a new difference.
+  void mark_sent() {
+    if (edits_ != nullptr) edits_->touched.cut(edits_->touched.begin());
+  }
   /// Was anything touched at all? If not, net() is empty.
   [[nodiscard]] bool edited() const { return touched() > 0; }
 

@@ -75,7 +75,7 @@ TEST_F(ModuleTest, each_broken_module_is_refused_with_its_fault_named) {
   for (const auto& [source, part] : std::initializer_list<std::pair<std::string, std::string>>{
            {"no_entry.so", "extproc_plugin_entry_v1"},
            {"null_entry.so", "null"},
-           {"wrong_major.so", "2.0"},
+           {"wrong_major.so", "version 2."},
            {"too_new.so", "test build"},
            {"small_size.so", "struct_size"},
            {"missing_extension.so", "extproc.teleport/3"},

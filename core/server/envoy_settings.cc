@@ -16,8 +16,19 @@ constexpr uint32_t kRequestPhases = EXTPROC_PHASE_BIT(EXTPROC_REQUEST_HEADERS) |
 
 std::string header_mode(bool wanted) { return wanted ? "SEND" : "SKIP"; }
 
-/// Plugins look at bodies piece by piece, so the mode that holds nothing back fits.
-std::string body_mode(bool wanted) { return wanted ? "STREAMED" : "NONE"; }
+/// The mode that suits an access, and all that are weaker: where nothing is held, the one that holds nothing back.
+std::string body_mode(uint32_t access) {
+  switch (access) {
+    case EXTPROC_ACCESS_NONE:
+      return "NONE";
+    case EXTPROC_ACCESS_WHOLE:
+      return "BUFFERED";
+    case EXTPROC_ACCESS_STREAM:
+      return "FULL_DUPLEX_STREAMED";
+    default:
+      return "STREAMED";
+  }
+}
 
 /// A YAML string in double quotes, which are those of JSON.
 std::string quoted(std::string_view text) {
@@ -46,14 +57,23 @@ EnvoySettings envoy_settings(const engine::Generation& generation, const engine:
   const auto wants = [phases](uint32_t phase) { return (phases & EXTPROC_PHASE_BIT(phase)) != 0; };
   settings.request_headers = wants(EXTPROC_REQUEST_HEADERS);
   settings.response_headers = wants(EXTPROC_RESPONSE_HEADERS);
-  settings.request_body = wants(EXTPROC_REQUEST_BODY);
-  settings.response_body = wants(EXTPROC_RESPONSE_BODY);
-  settings.request_trailers = wants(EXTPROC_REQUEST_TRAILERS);
-  settings.response_trailers = wants(EXTPROC_RESPONSE_TRAILERS);
+  const auto access = [&](uint32_t phase, wire::Direction direction) -> uint32_t {
+    return wants(phase) ? std::max<uint32_t>(entry.chain->body_access(direction), EXTPROC_ACCESS_OBSERVE)
+                        : EXTPROC_ACCESS_NONE;
+  };
+  settings.request_body = access(EXTPROC_REQUEST_BODY, wire::Direction::kRequest);
+  settings.response_body = access(EXTPROC_RESPONSE_BODY, wire::Direction::kResponse);
+  // Full duplex demands them.
+  settings.request_trailers =
+      wants(EXTPROC_REQUEST_TRAILERS) || settings.request_body == EXTPROC_ACCESS_STREAM;
+  settings.response_trailers =
+      wants(EXTPROC_RESPONSE_TRAILERS) || settings.response_body == EXTPROC_ACCESS_STREAM;
 
   std::set<std::string> attributes;
   add_attributes(*entry.chain, attributes);
   for (const engine::ChainLink& link : entry.chain->links()) {
+    settings.request_headers |= link.body_types[0] != nullptr;
+    settings.response_headers |= link.body_types[1] != nullptr;
     if (link.when == nullptr) continue;
     const uint32_t own = link.descriptor->phases;
     const bool request_type = !link.when->content_type.empty() && (own & kRequestPhases) != 0;
@@ -81,8 +101,8 @@ EnvoySettings envoy_settings(const engine::Generation& generation, const engine:
 void EnvoySettings::merge(const EnvoySettings& other) {
   request_headers |= other.request_headers;
   response_headers |= other.response_headers;
-  request_body |= other.request_body;
-  response_body |= other.response_body;
+  request_body = std::max(request_body, other.request_body);
+  response_body = std::max(response_body, other.response_body);
   request_trailers |= other.request_trailers;
   response_trailers |= other.response_trailers;
   std::set<std::string> all(attributes.begin(), attributes.end());
@@ -104,14 +124,15 @@ std::string EnvoySettings::to_yaml(const std::string& indent) const {
   mode("response_trailer_mode", header_mode(response_trailers));
   if (!attributes.empty()) {
     // Envoy sends them with a direction's first message.
-    const bool with_request = request_headers || request_body || request_trailers;
+    const bool with_request = request_headers || request_body != EXTPROC_ACCESS_NONE || request_trailers;
     yaml += indent + (with_request ? "request_attributes: [" : "response_attributes: [");
     for (const std::string& name : attributes)
       yaml += (&name == &attributes.front() ? "" : ", ") + quoted(name);
     yaml += "]\n";
   }
   // Envoy's default of 200 ms covers one answer; a body may keep a loaded machine busy for longer.
-  yaml += indent + (request_body || response_body ? "message_timeout: 1s\n" : "message_timeout: 0.2s\n");
+  yaml += indent + (request_body + response_body != EXTPROC_ACCESS_NONE ? "message_timeout: 1s\n"
+                                                                        : "message_timeout: 0.2s\n");
   return yaml;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,8 @@ namespace extprocd::server {
 struct EnvoySettings {
   bool request_headers = false;
   bool response_headers = false;
-  bool request_body = false;
-  bool response_body = false;
+  uint32_t request_body = EXTPROC_ACCESS_NONE;   ///< the strongest access of a plugin
+  uint32_t response_body = EXTPROC_ACCESS_NONE;  ///< likewise
   bool request_trailers = false;
   bool response_trailers = false;
   std::vector<std::string> attributes;  ///< in alphabetical order

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "core/engine/body_access.h"
 #include "core/plugin/module_file.h"
 
 namespace extprocd::server {
@@ -16,6 +17,7 @@ using engine::PluginHost;
 config::Chain implicit_chain(const config::Config& config) {
   config::Chain chain;
   chain.name = "default";
+  chain.data_plane = config.data_plane;
   for (const config::Plugin& entry : config.plugin) chain.plugins.push_back(entry.name);
   return chain;
 }
@@ -48,7 +50,7 @@ class Builder {
 
  private:
   void add_chain(const config::Chain& chain) {
-    auto built = std::make_unique<engine::Chain>(chain.name, chain.response_order);
+    auto built = std::make_unique<engine::Chain>(chain.name, chain.response_order, chain.data_plane);
     for (const std::string& name : chain.plugins) {
       const config::Plugin& entry = entry_of(name);
       const config::PluginOverride* change = override_of(chain, name);
@@ -58,10 +60,26 @@ class Builder {
       const auto on_error = change != nullptr && change->on_error ? *change->on_error : entry.on_error;
       const auto deny_status =
           change != nullptr && change->deny_status ? *change->deny_status : entry.deny_status;
-      built->add(hosted->plugin->descriptor(), hosted->plugin->instance(), *hosted->host, on_error,
-                 deny_status, entry.when.empty() ? nullptr : &entry.when);
+      const extproc_plugin& descriptor = hosted->plugin->descriptor();
+      refuse_access(chain, entry, wire::Direction::kRequest, descriptor.request_body_access,
+                    chain.data_plane.request_body_mode);
+      refuse_access(chain, entry, wire::Direction::kResponse, descriptor.response_body_access,
+                    chain.data_plane.response_body_mode);
+      built->add(descriptor, hosted->plugin->instance(), *hosted->host, on_error, deny_status,
+                 entry.when.empty() ? nullptr : &entry.when, entry.max_body_bytes);
     }
     generation_->chains.add(std::move(built), chain.match, &telemetry::chain_streams(registry_, chain.name));
+  }
+
+  /// Refuses a plugin whose access to a body a stated body mode does not allow.
+  void refuse_access(const config::Chain& chain, const config::Plugin& entry, wire::Direction direction,
+                     uint32_t access, const std::optional<wire::BodyMode>& mode) {
+    if (!mode || engine::body_support(access, mode, false) != engine::BodySupport::kRefused) return;
+    if (*mode == wire::BodyMode::kNone && chain.data_plane.allow_mode_override) return;
+    errors_.push_back({generation_->config.file, entry.position,
+                       "plugin '" + entry.name + "' in chain '" + chain.name + "' " +
+                           engine::body_refusal(access, direction, mode) +
+                           " (and state that in data_plane)"});
   }
 
   const config::Plugin& entry_of(const std::string& name) const {

@@ -17,12 +17,12 @@ constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_bod
                                                 "local_reply"};
 constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
                                                     "failed",    "protocol_error", "shutdown"};
-constexpr std::array<const char*, 5> kResults = {"ok", "mutated", "replied", "finished", "error"};
-constexpr std::array<const char*, 16> kLimits = {
-    "message_size",      "headers",      "connections",        "streams",
-    "held_bytes",        "attributes",   "unfinished",         "header_list_size",
-    "handshake_timeout", "idle_timeout", "keepalive_timeout",  "reset_flood",
-    "settings_flood",    "ping_flood",   "continuation_flood", "empty_frames_flood"};
+constexpr std::array<const char*, 6> kResults = {"ok", "mutated", "replied", "finished", "error", "held"};
+constexpr std::array<const char*, static_cast<std::size_t>(Limit::kCount)> kLimits = {
+    "message_size",       "headers",     "connections",      "streams",           "held_bytes",
+    "attributes",         "unfinished",  "header_list_size", "handshake_timeout", "idle_timeout",
+    "keepalive_timeout",  "reset_flood", "settings_flood",   "ping_flood",        "continuation_flood",
+    "empty_frames_flood", "body_size",   "total_held_bytes"};
 constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
 constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
 
@@ -66,7 +66,16 @@ Metrics::Metrics(Registry& registry)
           registry.counter("extproc_protocol_errors_total",
                            "Streams ended because the data plane broke the protocol or a limit.")),
       unknown_chains(registry.counter("extproc_unknown_chain_streams_total",
-                                      "Streams whose x-extproc-chain names no chain.")) {
+                                      "Streams whose x-extproc-chain names no chain.")),
+      held_bytes(registry.gauge("extproc_held_bytes", "Bytes of bodies that plugins hold back now.")),
+      ended_early(registry.counter("extproc_streams_ended_early_total",
+                                   "Streams ended by the server because no plugin wanted what was left.")),
+      mode_overrides(registry.counter("extproc_mode_overrides_total",
+                                      "Replies that asked the data plane for other body modes.")),
+      timeouts_extended(registry.counter("extproc_message_timeout_overrides_total",
+                                         "Times that the data plane was asked for more time to answer.")),
+      lost_bytes(registry.counter("extproc_held_bytes_lost_total",
+                                  "Bytes of bodies that plugins still held when their stream ended.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] =
         &registry.histogram("extproc_processing_duration_seconds",
@@ -91,6 +100,10 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
   refused =
       counters(registry, "extproc_plugin_refused_mutations_total",
                "Changes that were refused at the plugin's call, by reason.", "reason", kRefusals, common);
+  if ((phases & (EXTPROC_PHASE_BIT(EXTPROC_REQUEST_BODY) | EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY))) != 0) {
+    held_bytes =
+        &registry.gauge("extproc_plugin_held_bytes", "Bytes of bodies that a plugin holds back now.", common);
+  }
   immediate_responses = &registry.counter("extproc_plugin_immediate_responses_total",
                                           "Immediate responses given by a plugin.", common);
   failures = counters(registry, "extproc_plugin_failures_total",

@@ -22,7 +22,7 @@ enum class Phase : uint8_t {
   kLocalReply
 };
 enum class EndReason : uint8_t { kCompleted, kCancelled, kReplied, kFailed, kProtocol, kShutdown };
-enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError };
+enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError, kHeld };
 enum class Limit : uint8_t {
   kMessageSize,
   kHeaders,
@@ -39,7 +39,10 @@ enum class Limit : uint8_t {
   kSettingsFlood,
   kPingFlood,
   kContinuationFlood,
-  kEmptyFramesFlood
+  kEmptyFramesFlood,
+  kBodySize,        ///< of one body for one plugin: its max_body_bytes
+  kTotalHeldBytes,  ///< of all streams together
+  kCount
 };
 enum class Refusal : uint8_t { kInvalid, kForbidden, kTooLate, kLimit, kUnsupported };
 
@@ -57,10 +60,15 @@ struct Metrics {
   Counter& received_bytes;
   Counter& sent_bytes;
   std::array<Histogram*, 6>
-      processing;                   ///< by Phase: seconds from a message's coming until its reply is known
-  std::array<Counter*, 16> limits;  ///< by Limit
+      processing;  ///< by Phase: seconds from a message's coming until its reply is known
+  std::array<Counter*, static_cast<std::size_t>(Limit::kCount)> limits;  ///< by Limit
   Counter& protocol_errors;
   Counter& unknown_chains;
+  Gauge& held_bytes;  ///< of bodies, that plugins hold back, in all streams
+  Counter& ended_early;
+  Counter& mode_overrides;
+  Counter& timeouts_extended;
+  Counter& lost_bytes;
 };
 
 /// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts
@@ -69,11 +77,12 @@ struct PluginMetrics {
   /// `phases`: EXTPROC_PHASE_BIT of those that the plugin asked for.
   PluginMetrics(Registry& registry, std::string_view plugin, uint32_t phases);
 
-  std::array<std::array<Counter*, 5>, 7> calls{};  ///< by Phase and CallResult
+  std::array<std::array<Counter*, 6>, 7> calls{};  ///< by Phase and CallResult
   std::array<Histogram*, 7> durations{};           ///< by Phase: seconds inside a callback
   std::array<Counter*, 7> mutations{};             ///< by Phase: callbacks that changed something
   std::array<Counter*, 5> refused;                 ///< by Refusal
   Counter* immediate_responses;
+  Gauge* held_bytes = nullptr;       ///< of bodies; null if it asked for none
   std::array<Counter*, 3> failures;  ///< by config::FailurePolicy: fail, deny, skip
 };
 

@@ -10,6 +10,8 @@
 
 #include "absl/status/status.h"
 
+#include "core/wire/body_mode.h"
+
 namespace extprocd::wire {
 
 /// Which member of ProcessingRequest.request is set. kNone: a message without a phase, such as a bare window
@@ -22,16 +24,6 @@ enum class MessageKind : uint8_t {
   kResponseHeaders,
   kResponseBody,
   kResponseTrailers
-};
-
-/// ProcessingMode.BodySendMode, with its numbers.
-enum class BodyMode : uint8_t {
-  kNone = 0,
-  kStreamed = 1,
-  kBuffered = 2,
-  kBufferedPartial = 3,
-  kFullDuplexStreamed = 4,
-  kGrpc = 5
 };
 
 /// A HeaderValue. `value` is raw_value if that is not empty, else `value`: Envoy fills only raw_value, gRPC

@@ -179,7 +179,8 @@ class WrongReplies(unittest.TestCase):
             self.check_refusal(address, ["--timeout", "0.3"], "no HTTP/2 settings came")
 
     def test_more_streams_than_the_server_allows_are_told(self) -> None:
-        with Extprocd(config="[server.limits]\nmax_streams_per_connection = 10\n") as server:
+        limits = "[server.limits]\nmax_streams_per_connection = 10\n[data_plane]\nearly_end = false\n"
+        with Extprocd(config=limits) as server:
             flags = ["--connections", "2", "--streams", "21"]
             self.check_refusal(server.address, flags, "allows 10 streams a connection, not 11")
             report = load_json(server.address, *BRIEF, *flags, "--more-connections")

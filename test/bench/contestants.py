@@ -110,6 +110,8 @@ class ExtprocdContestant:
 
     def config(self, threads: int, setup: Setup) -> str:
         lines = ["[server]", f"threads = {threads}", f'transport = "{self.transport}"']
+        # All contestants answer as many messages.
+        lines += ["[data_plane]", "early_end = false"]
         # All streams may be on one connection; those of the warm-up may still be there.
         most = setup.streams + 10_000
         lines += ["[server.limits]", f"max_streams_per_connection = {most}", f"max_streams = {most}", "[log]", 'level = "warn"']

@@ -49,6 +49,7 @@ std::vector<ProcessingRequest> whole_exchange() {
 config::Config with_module(const std::string& module, FailurePolicy policy) {
   config::Config config;
   config.plugins.directory = TEST_MODULES;
+  config.data_plane.early_end = false;  // all six messages are answered
   for (const auto& [name, file] :
        {std::pair<std::string, std::string>("good", "good.so"), {"throwing", module}}) {
     config::Plugin entry;

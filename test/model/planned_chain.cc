@@ -154,7 +154,10 @@ std::string PlannedPlugin::seen(extproc_call* call, std::uint32_t phase) {
 PlannedChain::PlannedChain(const std::vector<PluginPlan>& plans)
     : generation_(std::make_shared<engine::Generation>()) {
   generation_->metrics = &metrics();
-  engine::Chain& chain = generation_->chains.add(std::make_unique<engine::Chain>("default"));
+  config::DataPlane data_plane;
+  data_plane.early_end = false;
+  engine::Chain& chain = generation_->chains.add(
+      std::make_unique<engine::Chain>("default", config::ResponseOrder::kReverse, data_plane));
   for (std::size_t i = 0; i < plans.size(); ++i) {
     PlannedPlugin& plugin = plugins_.emplace_back(i, plans[i], logs_, registry());
     chain.add(plugin.descriptor(), &plugin, plugin.host(), plugin.plan().on_error, kDenyStatus);

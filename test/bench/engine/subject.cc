@@ -19,6 +19,7 @@ constexpr std::size_t kPrefix = 5;  // of a gRPC message: a flag, and the length
 config::Config config_of(const std::vector<std::string>& modules) {
   config::Config config;
   config.plugins.directory = BENCH_PLUGINS;
+  config.data_plane.early_end = false;  // each script is answered to its end
   for (const std::string& module : modules) {
     config::Plugin& plugin = config.plugin.emplace_back();
     plugin.name = module + "-" + std::to_string(config.plugin.size());

@@ -1,0 +1,79 @@
+// The host functions by which a plugin changes a body: extproc.body/1.
+
+#include <optional>
+
+#include "core/engine/abi_text.h"
+#include "core/engine/call.h"
+#include "core/engine/host_call.h"
+
+namespace extprocd::engine {
+namespace {
+
+extproc_status refuse_edit(extproc_call* call) {
+  const bool body_phase = call->phase == EXTPROC_REQUEST_BODY || call->phase == EXTPROC_RESPONSE_BODY;
+  if (!body_phase || !call->may_edit) {
+    return refuse(call, EXTPROC_TOO_LATE, "a body can be changed only in its own phase, in on_phase");
+  }
+  return refuse(call, EXTPROC_UNSUPPORTED,
+                "the plugin's access to this body is observing: declare edit_chunk, whole or stream");
+}
+
+extproc_status write(extproc_call* call, extproc_str bytes) {
+  return guarded(call, [&]() -> extproc_status {
+    if (call->body == nullptr) return refuse_edit(call);
+    BodyEdit& edit = *call->body;
+    if (bytes.data == nullptr && bytes.size > 0) return refuse(call, EXTPROC_INVALID, "a null pointer");
+    if (bytes.size > call->exchange.max_written - edit.written) {
+      return refuse(call, EXTPROC_LIMIT, "more than server.limits.max_message_size in one callback");
+    }
+    edit.written += bytes.size;
+    edit.out.add_copy(from_abi(bytes));
+    edit.edited = true;
+    return EXTPROC_OK;
+  });
+}
+
+/// Where the part ends that a plugin forwards or drops; nothing if that would cut a gRPC message.
+std::optional<http::BodyBuffer::Place> behind(const BodyEdit& edit, size_t size) {
+  const auto place = edit.in.advance(edit.at, size);
+  if (edit.in.of_messages() && place.offset > 0) return std::nullopt;
+  return place;
+}
+
+extproc_status refuse_cut(extproc_call* call) {
+  return refuse(call, EXTPROC_UNSUPPORTED,
+                "in body mode GRPC only whole messages can be forwarded or dropped");
+}
+
+extproc_status forward(extproc_call* call, size_t size) {
+  return guarded(call, [&]() -> extproc_status {
+    if (call->body == nullptr) return refuse_edit(call);
+    BodyEdit& edit = *call->body;
+    const auto place = behind(edit, size);
+    if (!place) return refuse_cut(call);
+    edit.out.add_between(edit.in, edit.at, *place);
+    edit.at = *place;
+    return EXTPROC_OK;
+  });
+}
+
+extproc_status drop(extproc_call* call, size_t size) {
+  return guarded(call, [&]() -> extproc_status {
+    if (call->body == nullptr) return refuse_edit(call);
+    BodyEdit& edit = *call->body;
+    const auto place = behind(edit, size);
+    if (!place) return refuse_cut(call);
+    edit.at = *place;
+    edit.edited = true;
+    return EXTPROC_OK;
+  });
+}
+
+}  // namespace
+
+const extproc_body_api& body_extension() {
+  static constexpr extproc_body_api kTable = {sizeof(extproc_body_api), 0, &write, &forward, &drop};
+  return kTable;
+}
+
+}  // namespace extprocd::engine

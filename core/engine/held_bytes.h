@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/telemetry/metrics.h"
+
+namespace extprocd::engine {
+
+/// How many bytes of bodies the plugins of one stream hold, of which a limit of the stream and one of the server take
+/// notice. One thread at a time; gives back what is left when it goes.
+class HeldBytes {
+ public:
+  enum class Over : uint8_t { kNothing, kStream, kServer };
+
+  /// Limits in bytes.
+  HeldBytes(const telemetry::Metrics& metrics, uint64_t most_of_stream, uint64_t most_of_server)
+      : metrics_(metrics), most_of_stream_(most_of_stream), most_of_server_(most_of_server) {}
+  HeldBytes(const HeldBytes&) = delete;
+  HeldBytes& operator=(const HeldBytes&) = delete;
+  ~HeldBytes() {
+    if (held_ > 0) metrics_.held_bytes.add(-static_cast<double>(held_));
+  }
+
+  /// A plugin now holds `now` bytes where it held `before`.
+  void change(const telemetry::PluginMetrics& plugin, uint64_t before, uint64_t now) {
+    if (before == now) return;
+    const double more = static_cast<double>(now) - static_cast<double>(before);
+    held_ += now - before;
+    metrics_.held_bytes.add(more);
+    if (plugin.held_bytes != nullptr) plugin.held_bytes->add(more);
+  }
+  /// Counts that a limit has bitten.
+  void count(telemetry::Limit limit) const { metrics_.limits[static_cast<std::size_t>(limit)]->add(); }
+  /// Counts bytes that never went on.
+  void count_lost(uint64_t bytes) const { metrics_.lost_bytes.add(bytes); }
+  /// Which limit is passed, if one is.
+  [[nodiscard]] Over over() const {
+    if (held_ > most_of_stream_) return Over::kStream;
+    if (held_ > 0 && metrics_.held_bytes.value() > static_cast<double>(most_of_server_)) return Over::kServer;
+    return Over::kNothing;
+  }
+
+ private:
+  const telemetry::Metrics& metrics_;
+  const uint64_t most_of_stream_;
+  const uint64_t most_of_server_;
+  uint64_t held_ = 0;
+};
+
+}  // namespace extprocd::engine
