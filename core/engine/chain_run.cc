@@ -145,7 +145,7 @@ std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
   const extproc_action action = call_plugin(position, call, flags_, before);
   if (action == EXTPROC_HOLD && headers_side(phase_)) {
     states_[position].waits[static_cast<std::size_t>(*headers_side(phase_))] = true;
-    states_[position].unwanted |= call.unwanted;
+    states_[position].unwanted |= static_cast<uint8_t>(call.unwanted);
     return std::nullopt;
   }
   return on_action(position, call, action, before);
@@ -157,13 +157,13 @@ std::optional<PhaseResult> ChainRun::on_action(std::size_t position, extproc_cal
                                                bool can_skip) {
   LinkState& state = states_[position];
   if (action == EXTPROC_CONTINUE || action == EXTPROC_FINISH) {
-    state.unwanted |= call.unwanted;
+    state.unwanted |= static_cast<uint8_t>(call.unwanted);
     state.done = action == EXTPROC_FINISH;
     return std::nullopt;
   }
   if (action == EXTPROC_REPLY && call.reply) {
     call.link.host->metrics().immediate_responses->add();
-    replying_ = position;
+    replying_ = static_cast<uint32_t>(position);
     return reply_with(position, std::move(*call.reply));
   }
   if (action == EXTPROC_REPLY) call.failure_text = "answered EXTPROC_REPLY without a reply";
@@ -298,7 +298,8 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
         chain_.response_order() == config::ResponseOrder::kReverse ? count - 1 - step : step;
     const ChainLink& link = chain_.links()[i];
     LinkState& state = states_[i];
-    const bool wants = (link.descriptor->phases & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0;
+    const bool wants =
+        (link.descriptor->phases & ~state.unwanted & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0;
     if (i == position || !state.begun || state.done || !wants) continue;
     extproc_call call(exchange_, link, EXTPROC_LOCAL_REPLY);
     const UndoPoint before = set_undo_point(EXTPROC_LOCAL_REPLY);

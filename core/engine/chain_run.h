@@ -89,14 +89,18 @@ class ChainRun {
 
  private:
   struct LinkState {
+    static_assert(EXTPROC_PHASE_COUNT <= 8);  // bits of `unwanted`
     bool begun = false;
     bool done = false;                   // finished, left out after a failure, or not to be asked again
     bool request_judged = false;         // its `when` has been held against the request
-    uint32_t unwanted = 0;               // EXTPROC_PHASE_BIT of phases that it skips
+    uint8_t unwanted = 0;                // EXTPROC_PHASE_BIT of phases that it skips
     std::array<bool, 2> types_judged{};  // a direction's content type has been held against its body types
     std::array<bool, 2> waits{};         // with the headers, for the body
     std::chrono::nanoseconds spent{0};
   };
+
+  /// What each plugin holds, by direction; empty until one does.
+  using Stages = std::array<std::vector<http::BodyBuffer>, 2>;
 
   /// What a failed callback's changes are undone to, besides the header maps' own undo points.
   struct UndoPoint {
@@ -120,7 +124,9 @@ class ChainRun {
                                        bool can_skip = true);
   void hold(std::size_t position, http::BodyBuffer bytes);
   [[nodiscard]] http::BodyBuffer take_held(std::size_t position);
+  [[nodiscard]] http::BodyBuffer* stage(std::size_t position) const;
   [[nodiscard]] bool holds(std::size_t position) const;
+  [[nodiscard]] std::size_t held_size(std::size_t position) const;
   void release_held(bool lost);
   [[nodiscard]] std::size_t position_of(std::size_t step) const;
   bool asks_for(std::size_t position, uint32_t phase);
@@ -142,10 +148,9 @@ class ChainRun {
   std::span<LinkState> states_;
   std::byte* memory_ = nullptr;
   HeldBytes& held_bytes_;
-  std::array<std::vector<http::BodyBuffer>, 2>
-      stages_;  // what each plugin holds, by direction; empty until one does
+  std::unique_ptr<Stages> stages_;  // null until a plugin holds something
   bool body_touched_ = false;
-  std::size_t replying_ = 0;  // the place of the plugin that gave a reply in pieces
+  uint32_t replying_ = 0;  // the place of the plugin that gave a reply in pieces
 
   // The cursor.
   uint32_t phase_ = 0;

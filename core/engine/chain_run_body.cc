@@ -58,7 +58,7 @@ PhaseResult ChainRun::run_body(uint32_t phase, uint32_t flags, bool carried, htt
   last_return_.reset();
   body_touched_ = false;
   if ((chain_.phases() & EXTPROC_PHASE_BIT(phase)) == 0) return {};
-  const bool came_empty = body.size() == 0;
+  const bool came_empty = body.empty();
   const std::size_t count = chain_.links().size();
   while (step_ < count) {
     if (auto result = run_stage(position_of(step_++), carried, body)) return std::move(*result);
@@ -72,9 +72,16 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carrie
   const wire::Direction side = side_of(phase_);
   const bool end = (flags_ & EXTPROC_END_OF_BODY) != 0;
   if (asks_for(position, phase_)) {
-    if (chain_.links()[position].access[index(side)] != EXTPROC_ACCESS_WHOLE || end) {
-      return call_stage(position, carried, body);
+    const ChainLink& link = chain_.links()[position];
+    const bool whole = link.access[index(side)] == EXTPROC_ACCESS_WHOLE;
+    if (whole && end && held_size(position) + body.size() > link.max_body_bytes) {
+      http::BodyBuffer all = take_held(position);
+      all.add(std::move(body));
+      body = std::move(all);
+      body_touched_ = true;
+      return over_limit(position, HeldBytes::Over::kNothing, body);
     }
+    if (!whole || end) return call_stage(position, carried, body);
     http::BodyBuffer kept = std::move(body);
     body = http::BodyBuffer(kept.of_messages());
     return keep(position, std::move(kept), body);
@@ -121,7 +128,7 @@ std::optional<PhaseResult> ChainRun::call_stage(std::size_t position, bool carri
 
   const bool may_hold = access == EXTPROC_ACCESS_STREAM && (flags_ & EXTPROC_END_OF_BODY) == 0;
   if (action == EXTPROC_HOLD && may_hold) {
-    state.unwanted |= call.unwanted;
+    state.unwanted |= static_cast<uint8_t>(call.unwanted);
     http::BodyBuffer kept(input.of_messages());
     kept.add_between(input, edit.at, input.end());
     body = std::move(edit.out);
@@ -152,11 +159,11 @@ std::optional<PhaseResult> ChainRun::keep(std::size_t position, http::BodyBuffer
   if (kept.empty() && !holds(position)) return std::nullopt;
   body_touched_ = true;
   kept.own();
-  http::BodyBuffer all = take_held(position);
+  http::BodyBuffer all(kept.of_messages());
+  if (holds(position)) all = take_held(position);
   all.add(std::move(kept));
   hold(position, std::move(all));
-  const std::size_t size = stages_[index(side_of(phase_))][position].size();
-  if (size > chain_.links()[position].max_body_bytes)
+  if (held_size(position) > chain_.links()[position].max_body_bytes)
     return over_limit(position, HeldBytes::Over::kNothing, body);
   if (const auto over = held_bytes_.over(); over != HeldBytes::Over::kNothing)
     return over_limit(position, over, body);
@@ -194,13 +201,26 @@ std::optional<PhaseResult> ChainRun::fail_link(std::size_t position, uint32_t co
   return on_failure(position, call, set_undo_point(phase_), can_skip);
 }
 
+/// What a plugin holds of the direction at hand; null if no plugin holds anything.
+http::BodyBuffer* ChainRun::stage(std::size_t position) const {
+  if (stages_ == nullptr) return nullptr;
+  auto& stages = (*stages_)[index(side_of(phase_))];
+  return stages.empty() ? nullptr : &stages[position];
+}
+
+std::size_t ChainRun::held_size(std::size_t position) const {
+  const http::BodyBuffer* const held = stage(position);
+  return held == nullptr ? 0 : held->size();
+}
+
 bool ChainRun::holds(std::size_t position) const {
-  const auto& stages = stages_[index(side_of(phase_))];
-  return !stages.empty() && !stages[position].empty();
+  const http::BodyBuffer* const held = stage(position);
+  return held != nullptr && !held->empty();
 }
 
 void ChainRun::hold(std::size_t position, http::BodyBuffer bytes) {
-  auto& stages = stages_[index(side_of(phase_))];
+  if (stages_ == nullptr) stages_ = std::make_unique<Stages>();
+  auto& stages = (*stages_)[index(side_of(phase_))];
   if (stages.empty()) stages.resize(chain_.links().size());
   const std::size_t before = stages[position].size();
   stages[position] = std::move(bytes);
@@ -208,21 +228,22 @@ void ChainRun::hold(std::size_t position, http::BodyBuffer bytes) {
 }
 
 http::BodyBuffer ChainRun::take_held(std::size_t position) {
-  auto& stages = stages_[index(side_of(phase_))];
-  if (stages.empty()) return http::BodyBuffer(exchange_.body_mode(side_of(phase_)) == wire::BodyMode::kGrpc);
-  http::BodyBuffer taken = std::move(stages[position]);
+  http::BodyBuffer* const held = stage(position);
+  if (held == nullptr) return http::BodyBuffer(exchange_.body_mode(side_of(phase_)) == wire::BodyMode::kGrpc);
+  http::BodyBuffer taken = std::move(*held);
   held_bytes_.change(chain_.links()[position].host->metrics(), taken.size(), 0);
   return taken;
 }
 
 void ChainRun::release_held(bool lost) {
-  for (auto& stages : stages_) {
+  if (stages_ == nullptr) return;
+  for (auto& stages : *stages_) {
     for (std::size_t i = 0; i < stages.size(); ++i) {
       if (lost) held_bytes_.count_lost(stages[i].size());
       held_bytes_.change(chain_.links()[i].host->metrics(), stages[i].size(), 0);
     }
-    stages.clear();
   }
+  stages_.reset();
 }
 
 PhaseResult ChainRun::refuse_body_access(wire::Direction direction, std::optional<wire::BodyMode> mode,
@@ -276,7 +297,8 @@ bool ChainRun::wants(uint32_t phases) {
 
 bool ChainRun::holds_bytes() const {
   const auto is_full = [](const http::BodyBuffer& stage) { return !stage.empty(); };
-  return std::ranges::any_of(stages_[0], is_full) || std::ranges::any_of(stages_[1], is_full);
+  return stages_ != nullptr &&
+         (std::ranges::any_of((*stages_)[0], is_full) || std::ranges::any_of((*stages_)[1], is_full));
 }
 
 void ChainRun::judge_body_types(const ChainLink& link, LinkState& state, wire::Direction direction) {
@@ -290,7 +312,7 @@ void ChainRun::judge_body_types(const ChainLink& link, LinkState& state, wire::D
   for (const char* const* wanted = link.body_types[index(direction)]; *wanted != nullptr; ++wanted) {
     if (type == *wanted || kind == *wanted) return;
   }
-  state.unwanted |= EXTPROC_PHASE_BIT(body_phase(direction));
+  state.unwanted |= static_cast<uint8_t>(EXTPROC_PHASE_BIT(body_phase(direction)));
 }
 
 bool ChainRun::reply_wants_body() const { return chain_.links()[replying_].wants(EXTPROC_REQUEST_BODY); }

@@ -28,7 +28,7 @@ extproc_status extend_timeout(extproc_call* call, uint64_t milliseconds) {
   }
   if (exchange.extended_timeout != 0) return refuse(call, EXTPROC_LIMIT, "more time was asked for already");
   call->last_error = {};
-  exchange.extended_timeout = milliseconds;
+  exchange.extended_timeout = static_cast<uint32_t>(milliseconds);
   return EXTPROC_OK;
 }
 

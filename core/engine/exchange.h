@@ -74,20 +74,20 @@ class Exchange {
   wire::MetadataReader metadata;
   wire::DynamicMetadata dynamic_metadata;  ///< set since the last reply
   Store store;
-  bool clear_route_cache = false;
-  bool grpc_data_plane = false;                         ///< whose rules for header changes are gRFC A93's
   std::shared_ptr<const std::string> replacement_body;  ///< of the current headers phase; null: none
+  uint32_t local_reply_status = 0;  ///< HTTP status of the immediate response that was sent
+  uint32_t max_written =
+      64U << 20;  ///< bytes that a plugin may add to a body, or to its reply, in one callback
+  uint32_t extended_timeout =
+      0;  ///< milliseconds that a plugin asked for to answer the message at hand; 0: none
+  uint32_t longest_timeout = 0;  ///< that may be asked for; 0: none, for want of a timer or of permission
+  bool clear_route_cache = false;
+  bool grpc_data_plane = false;  ///< whose rules for header changes are gRFC A93's
   bool replies_in_pieces =
       false;                   ///< does the data plane take a local reply in pieces, for the message at hand?
   bool reply_possible = true;  ///< can an immediate response still go out?
   /// By wire::Direction, in a body phase: does the data plane still have the headers, so that they can be changed?
   std::array<bool, 2> headers_held{};
-  uint64_t extended_timeout =
-      0;  ///< milliseconds that a plugin asked for to answer the message at hand; 0: none
-  uint64_t longest_timeout = 0;  ///< that may be asked for; 0: none, for want of a timer or of permission
-  uint64_t max_written =
-      64ull << 20;  ///< bytes that a plugin may add to a body, or to its reply, in one callback
-  uint32_t local_reply_status = 0;  ///< HTTP status of the immediate response that was sent
 
   extproc_stream_facts facts{};
   const http::MutationRules& rules;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "core/config/config.h"
 #include "core/telemetry/metrics.h"
 
 namespace extprocd::engine {
@@ -12,9 +13,9 @@ class HeldBytes {
  public:
   enum class Over : uint8_t { kNothing, kStream, kServer };
 
-  /// Limits in bytes.
-  HeldBytes(const telemetry::Metrics& metrics, uint64_t most_of_stream, uint64_t most_of_server)
-      : metrics_(metrics), most_of_stream_(most_of_stream), most_of_server_(most_of_server) {}
+  /// `limits` outlive it.
+  HeldBytes(const telemetry::Metrics& metrics, const config::Limits& limits)
+      : metrics_(metrics), limits_(limits) {}
   HeldBytes(const HeldBytes&) = delete;
   HeldBytes& operator=(const HeldBytes&) = delete;
   ~HeldBytes() {
@@ -35,15 +36,15 @@ class HeldBytes {
   void count_lost(uint64_t bytes) const { metrics_.lost_bytes.add(bytes); }
   /// Which limit is passed, if one is.
   [[nodiscard]] Over over() const {
-    if (held_ > most_of_stream_) return Over::kStream;
-    if (held_ > 0 && metrics_.held_bytes.value() > static_cast<double>(most_of_server_)) return Over::kServer;
+    if (held_ > limits_.max_held_bytes) return Over::kStream;
+    if (held_ > 0 && metrics_.held_bytes.value() > static_cast<double>(limits_.max_total_held_bytes))
+      return Over::kServer;
     return Over::kNothing;
   }
 
  private:
   const telemetry::Metrics& metrics_;
-  const uint64_t most_of_stream_;
-  const uint64_t most_of_server_;
+  const config::Limits& limits_;
   uint64_t held_ = 0;
 };
 

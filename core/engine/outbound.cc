@@ -81,11 +81,15 @@ void Outbound::headers(wire::Direction direction, Exchange& exchange, const Head
                        Scratch& scratch) {
   http::HeaderMap& map = *exchange.map(headers_phase(direction));
   map.net(scratch.mutation);
-  if (answer.body_may_change && map.first(kContentLength)) remove_header(scratch.mutation, kContentLength);
+  // In a mode that is not told, Envoy may compare it with the body although it withholds it here.
+  const bool may_have_length = map.first(kContentLength).has_value() || !body_mode(direction);
+  if (answer.body_may_change && may_have_length) remove_header(scratch.mutation, kContentLength);
   const Metadata metadata = take_metadata(exchange);
   wire::HeaderReply reply;
   reply.mutation = &scratch.mutation;
-  reply.clear_route_cache = std::exchange(exchange.clear_route_cache, false);
+  if (direction == wire::Direction::kRequest) {
+    reply.clear_route_cache = std::exchange(exchange.clear_route_cache, false);
+  }
   if (exchange.replacement_body) reply.replace_body = *exchange.replacement_body;
   wire::Extras extras = extras_with(metadata);
   extras.mode_override = answer.mode_override;
@@ -139,8 +143,8 @@ bool Outbound::body(wire::Direction direction, Exchange& exchange, const BodyAns
   std::string new_size;
   if (answer.touched) {
     reply.replace = answer.bytes->joined();
-    // Envoy compares them in BUFFERED, and takes content-length away by itself in the other modes.
-    if (!mode || *mode == wire::BodyMode::kBuffered) {
+    // Envoy compares them in BUFFERED, if it still has the headers; elsewhere content-length went with them.
+    if (mode == wire::BodyMode::kBuffered && exchange.headers_held[index(direction)]) {
       new_size = std::to_string(reply.replace->size());
       set_content_length(scratch.mutation, map, new_size);
     }

@@ -70,10 +70,9 @@ Stream::Stream(std::shared_ptr<const Generation> generation, Sink& sink, const S
       metrics_(*generation_->metrics),
       sink_(sink),
       exchange_(id, facts, generation_->config.mutation_rules),
-      held_bytes_(metrics_, generation_->config.server.limits.max_held_bytes,
-                  generation_->config.server.limits.max_total_held_bytes),
+      held_bytes_(metrics_, generation_->config.server.limits),
       outbound_(sink, metrics_) {
-  exchange_.max_written = generation_->config.server.limits.max_message_size;
+  exchange_.max_written = static_cast<uint32_t>(generation_->config.server.limits.max_message_size);
   metrics_.streams_started.add();
   metrics_.streams_active.begin();
 }
@@ -210,7 +209,7 @@ void Stream::allow(const Incoming& incoming) {
   const bool has_timer =
       !outbound_.observing() && !outbound_.grpc_data_plane() && !(mode && wire::is_duplex(*mode));
   constexpr double kMillis = 1000;
-  exchange_.longest_timeout = has_timer ? static_cast<uint64_t>(data_plane.max_message_timeout * kMillis) : 0;
+  exchange_.longest_timeout = has_timer ? static_cast<uint32_t>(data_plane.max_message_timeout * kMillis) : 0;
   exchange_.extended_timeout = 0;
   const bool no_plain_body = side(incoming.direction).ended || mode == wire::BodyMode::kNone ||
                              mode == wire::BodyMode::kFullDuplexStreamed;

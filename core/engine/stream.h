@@ -62,9 +62,10 @@ class Stream final : public ServerStream {
   struct Side {
     Direction order;
     bool seen = false;
-    bool ended = false;    // nothing more of it comes
-    bool no_body = false;  // the headers said so
-    bool judged = false;   // the plugins' access to the body has been held against the body mode
+    bool ended = false;      // nothing more of it comes
+    bool no_body = false;    // the headers said so
+    bool judged = false;     // the plugins' access to the body has been held against the body mode
+    bool body_came = false;  // a message of it
     bool told_end_of_body = false;
     bool drained = false;  // the data plane sends the rest of the body past the server
   };

@@ -52,6 +52,7 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
   const wire::BodyView& message = incoming.scratch.view.body();
   const auto mode = outbound_.body_mode(direction);
   Side& side = this->side(direction);
+  side.body_came = true;
   bool fits = true;
   if (!plugins_want(body_phase(direction))) {
     ask_for_drain();
@@ -110,8 +111,8 @@ bool Stream::end_body_before_trailers(const Incoming& incoming) {
   const bool was_told = side.told_end_of_body || side.no_body || mode == BodyMode::kNone;
   if (plugins_want(body_phase(direction)) && !was_told) {
     side.told_end_of_body = true;
-    // Where nothing is answered, nothing is lost.
-    const bool carried = (mode && wire::is_duplex(*mode)) || outbound_.observing();
+    // Envoy takes pieces only once it has sent a body message itself. Where nothing is answered, nothing is lost.
+    const bool carried = (mode && wire::is_duplex(*mode) && side.body_came) || outbound_.observing();
     http::BodyBuffer body(mode == BodyMode::kGrpc);
     const std::size_t index = static_cast<std::size_t>(direction);
     exchange_.headers_held[index] = outbound_.headers_held(direction);
