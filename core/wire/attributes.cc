@@ -1,5 +1,8 @@
 #include "core/wire/attributes.h"
 
+#include <functional>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
@@ -13,7 +16,6 @@ namespace {
 using envoy::config::core::v3::Metadata;
 using envoy::service::ext_proc::v3::ProcessingRequest;
 using google::protobuf::Struct;
-using google::protobuf::Value;
 
 constexpr uint32_t kAttributesField = 9;
 constexpr const char* kEnvoyKey = "envoy.filters.http.ext_proc";
@@ -23,7 +25,7 @@ bool parse(google::protobuf::MessageLite& message, std::string_view bytes) {
 }
 
 /// The value at a path of keys joined by dots. A key may have dots itself: the longest one that fits first.
-const Value* find(const Struct& object, std::string_view path) {
+const google::protobuf::Value* find(const Struct& object, std::string_view path) {
   const auto& fields = object.fields();
   const auto whole = fields.find(std::string(path));
   if (whole != fields.end()) return &whole->second;
@@ -31,7 +33,7 @@ const Value* find(const Struct& object, std::string_view path) {
        dot = path.rfind('.', dot - 1)) {
     const auto outer = fields.find(std::string(path.substr(0, dot)));
     if (outer == fields.end() || !outer->second.has_struct_value()) continue;
-    const Value* const inner = find(outer->second.struct_value(), path.substr(dot + 1));
+    const auto* const inner = find(outer->second.struct_value(), path.substr(dot + 1));
     if (inner != nullptr) return inner;
   }
   return nullptr;
@@ -43,8 +45,17 @@ struct AttributeReader::State {
   std::vector<std::string> undecoded;
   std::size_t undecoded_size = 0;
   Struct attributes;
+  std::optional<Value> tree;  // of the attributes, once somebody asked
+
+  const Value& values() {
+    decode();
+    if (!tree) tree = to_value(attributes);
+    return *tree;
+  }
 
   void decode() {
+    if (undecoded.empty()) return;
+    tree.reset();
     for (const std::string& entry : undecoded) merge(entry);
     undecoded.clear();
     undecoded_size = 0;
@@ -86,14 +97,23 @@ std::optional<std::string> AttributeReader::get(std::string_view name) const {
   return to_text(found->second);
 }
 
+const Value* AttributeReader::value(std::string_view name) const {
+  return state_ == nullptr ? nullptr : state_->values().find(name);
+}
+
 struct MetadataReader::State {
   std::string bytes;
   bool decoded = false;
   Metadata metadata;
+  std::map<std::string, Value, std::less<>> trees;  // of the namespaces that were asked for
 
-  const Struct* name_space(std::string_view name) {
+  void decode() {
     if (!decoded && !parse(metadata, bytes)) metadata.Clear();
     decoded = true;
+  }
+
+  const Struct* name_space(std::string_view name) {
+    decode();
     const auto found = metadata.filter_metadata().find(std::string(name));
     return found == metadata.filter_metadata().end() ? nullptr : &found->second;
   }
@@ -115,11 +135,12 @@ void MetadataReader::update(std::span<const std::string_view> occurrences) {
   for (const std::string_view part : occurrences)
     state_->bytes += part;  // bytes put together are messages merged
   state_->decoded = false;
+  state_->trees.clear();
 }
 
 std::optional<std::string> MetadataReader::get(std::string_view name_space, std::string_view path) const {
   const Struct* const object = state_ == nullptr ? nullptr : state_->name_space(name_space);
-  const Value* const value = object == nullptr ? nullptr : find(*object, path);
+  const auto* const value = object == nullptr ? nullptr : find(*object, path);
   if (value == nullptr) return std::nullopt;
   return to_text(*value);
 }
@@ -128,6 +149,23 @@ std::optional<std::string> MetadataReader::json(std::string_view name_space) con
   const Struct* const object = state_ == nullptr ? nullptr : state_->name_space(name_space);
   if (object == nullptr) return std::nullopt;
   return to_json(*object);
+}
+
+const Value* MetadataReader::value(std::string_view name_space) const {
+  if (state_ == nullptr) return nullptr;
+  const auto known = state_->trees.find(name_space);
+  if (known != state_->trees.end()) return &known->second;
+  const Struct* const object = state_->name_space(name_space);
+  return object == nullptr ? nullptr : &state_->trees.emplace(name_space, to_value(*object)).first->second;
+}
+
+std::optional<TypedMetadata> MetadataReader::typed(std::string_view name_space) const {
+  if (state_ == nullptr) return std::nullopt;
+  state_->decode();
+  const auto& all = state_->metadata.typed_filter_metadata();
+  const auto found = all.find(std::string(name_space));
+  if (found == all.end()) return std::nullopt;
+  return TypedMetadata{found->second.type_url(), found->second.value()};
 }
 
 }  // namespace extprocd::wire

@@ -8,9 +8,11 @@
 #include <string>
 #include <string_view>
 
+#include "core/wire/value.h"
+
 namespace extprocd::wire {
 
-// Values come as text: strings as they are, `true` and `false`, numbers in their shortest form (whole ones
+// get() and json() give text: strings as they are, `true` and `false`, numbers in their shortest form (whole ones
 // without a point), `null`, structs and lists as JSON with sorted keys.
 
 /// The attributes that the data plane was configured to send ("request.path", "xds.route_name"). They come
@@ -37,10 +39,18 @@ class AttributeReader {
 
   /// The text of an attribute, nothing if it was not sent.
   [[nodiscard]] std::optional<std::string> get(std::string_view name) const;
+  /// The attribute itself, null if it was not sent. Valid until the next add().
+  [[nodiscard]] const Value* value(std::string_view name) const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;  // decodes on demand; null until something comes
+};
+
+/// A google.protobuf.Any.
+struct TypedMetadata {
+  std::string_view type_url;
+  std::string_view message;  ///< encoded
 };
 
 /// The dynamic metadata of the request. Envoy repeats it on every message, so the last message counts.
@@ -63,6 +73,13 @@ class MetadataReader {
   [[nodiscard]] std::optional<std::string> get(std::string_view name_space, std::string_view path) const;
   /// A whole namespace of filter_metadata as JSON.
   [[nodiscard]] std::optional<std::string> json(std::string_view name_space) const;
+
+  // What these show is valid until the next update().
+
+  /// A namespace of filter_metadata, which is a struct; null if it was not sent.
+  [[nodiscard]] const Value* value(std::string_view name_space) const;
+  /// A namespace of typed_filter_metadata; nothing if it was not sent.
+  [[nodiscard]] std::optional<TypedMetadata> typed(std::string_view name_space) const;
 
  private:
   struct State;

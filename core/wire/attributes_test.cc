@@ -188,6 +188,67 @@ TEST(Metadata, ThatComesInPartsIsPutTogether) {
   EXPECT_EQ(reader.json("two"), "{}");
 }
 
+TEST(Attributes, AreValuesOfTheirTypes) {
+  AttributeReader reader;
+  EXPECT_EQ(reader.value("a"), nullptr);
+  take(reader, with_attribute("text", R"(string_value: "1")"));
+  take(reader, with_attribute("number", "number_value: 8080"));
+  take(reader, with_attribute("flag", "bool_value: false"));
+  take(reader, with_attribute("nothing", "null_value: NULL_VALUE"));
+  take(reader, with_attribute("unset", ""));
+  take(reader, with_attribute("list", R"(list_value { values { number_value: 1 } values {} })"));
+  take(reader, with_attribute("object", R"(struct_value {
+         fields { key: "b" value { bool_value: true } } fields { key: "a" value { struct_value {} } } })"));
+  const auto is = [&](const char* name, const Value& expected) {
+    const Value* value = reader.value(name);
+    ASSERT_NE(value, nullptr) << name;
+    EXPECT_EQ(*value, expected) << name;
+  };
+  is("text", {"1"});
+  is("number", {8080.0});
+  is("flag", {false});
+  is("nothing", {});
+  is("unset", {});
+  is("list", {Value::List{{1.0}, {}}});
+  is("object", {Value::Struct{{"a", {Value::Struct{}}}, {"b", {true}}}});
+  EXPECT_EQ(reader.value("other"), nullptr);
+  take(reader, with_attribute("flag", "number_value: 1"));
+  is("flag", {1.0});
+  is("text", {"1"});
+}
+
+TEST(Metadata, IsValuesByNamespace) {
+  MetadataReader reader;
+  EXPECT_EQ(reader.value("ns"), nullptr);
+  take(reader, encoded(kMetadata));
+  const Value* space = reader.value("ns");
+  ASSERT_NE(space, nullptr);
+  EXPECT_EQ(space->size(), 3U);
+  ASSERT_NE(space->find("plain"), nullptr);
+  EXPECT_EQ(*space->find("plain"), Value{"text"});
+  EXPECT_EQ(*space->find("outer"), (Value{Value::Struct{{"in.ner", {true}}}}));
+  EXPECT_EQ(reader.value("ns"), space);
+  EXPECT_EQ(reader.value("other"), nullptr);
+  take(reader, encoded(R"(metadata_context { filter_metadata { key: "ns" value {} } })"));
+  ASSERT_NE(reader.value("ns"), nullptr);
+  EXPECT_EQ(*reader.value("ns"), Value{Value::Struct{}});
+}
+
+TEST(Metadata, MayBeTyped) {
+  MetadataReader reader;
+  EXPECT_FALSE(reader.typed("ns"));
+  take(reader, encoded(R"(metadata_context {
+         typed_filter_metadata { key: "ns" value { type_url: "t/u" value: "\000b" } } filter_metadata { key: "plain" } })"));
+  const auto typed = reader.typed("ns");
+  ASSERT_TRUE(typed);
+  EXPECT_EQ(typed->type_url, "t/u");
+  EXPECT_EQ(typed->message, std::string_view("\0b", 2));
+  EXPECT_FALSE(reader.typed("plain"));
+  EXPECT_EQ(reader.value("ns"), nullptr);
+  take(reader, encoded("metadata_context {}"));
+  EXPECT_FALSE(reader.typed("ns"));
+}
+
 TEST(Metadata, ThatCannotBeDecodedCountsAsEmpty) {
   MetadataReader reader;
   take(reader, encoded(kMetadata));
