@@ -55,6 +55,7 @@ void set_reply_function(extproc_host& table);
 
 /// The tables of the extensions that act on a call.
 const extproc_metadata_api& metadata_extension();
+const extproc_metadata_api_2& metadata_extension_2();
 const extproc_store_api& store_extension();
 const extproc_body_api& body_extension();
 const extproc_control_api& control_extension();

@@ -19,6 +19,7 @@ constexpr Extension kExtensions[] = {
     {EXTPROC_CONFIG_1, []() -> const void* { return &config_extension(); }},
     {EXTPROC_METRICS_1, []() -> const void* { return &metrics_extension(); }},
     {EXTPROC_METADATA_1, []() -> const void* { return &metadata_extension(); }},
+    {EXTPROC_METADATA_2, []() -> const void* { return &metadata_extension_2(); }},
     {EXTPROC_STORE_1, []() -> const void* { return &store_extension(); }},
     {EXTPROC_BODY_1, []() -> const void* { return &body_extension(); }},
     {EXTPROC_CONTROL_1, []() -> const void* { return &control_extension(); }},

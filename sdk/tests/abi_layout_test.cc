@@ -107,6 +107,23 @@ AT(extproc_metadata_api, set_string, 24);
 AT(extproc_metadata_api, set_number, 32);
 AT(extproc_metadata_api, set_bool, 40);
 
+SIZE(extproc_metadata_api_2, 112, 8);
+AT(extproc_metadata_api_2, struct_size, 0);
+AT(extproc_metadata_api_2, reserved, 4);
+AT(extproc_metadata_api_2, attribute, 8);
+AT(extproc_metadata_api_2, metadata, 16);
+AT(extproc_metadata_api_2, typed_metadata, 24);
+AT(extproc_metadata_api_2, type, 32);
+AT(extproc_metadata_api_2, get_bool, 40);
+AT(extproc_metadata_api_2, get_number, 48);
+AT(extproc_metadata_api_2, get_string, 56);
+AT(extproc_metadata_api_2, size, 64);
+AT(extproc_metadata_api_2, at, 72);
+AT(extproc_metadata_api_2, find, 80);
+AT(extproc_metadata_api_2, set_json, 88);
+AT(extproc_metadata_api_2, set_typed, 96);
+AT(extproc_metadata_api_2, remove, 104);
+
 SIZE(extproc_store_api, 32, 8);
 AT(extproc_store_api, struct_size, 0);
 AT(extproc_store_api, reserved, 4);

@@ -321,6 +321,64 @@ typedef struct extproc_metadata_api {
   extproc_status (*set_bool)(extproc_call* call, extproc_str name_space, extproc_str key, uint32_t value);
 } extproc_metadata_api;
 
+/* Attributes and metadata as typed values, and any value as dynamic metadata, typed too. Beside revision 1, not in
+ * its place; what either sets goes together. A value belongs to the host and is read-only. With all that it holds,
+ * and the text and bytes that are got from it, it is valid until the end of the callback in which it was asked for. */
+#define EXTPROC_METADATA_2 "extproc.metadata/2"
+typedef struct extproc_value extproc_value;
+#define EXTPROC_VALUE_NULL 0u
+#define EXTPROC_VALUE_BOOL 1u
+#define EXTPROC_VALUE_NUMBER 2u
+#define EXTPROC_VALUE_STRING 3u
+#define EXTPROC_VALUE_LIST 4u
+#define EXTPROC_VALUE_STRUCT 5u
+typedef struct extproc_metadata_api_2 {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [stream] An attribute that the data plane was configured to send. */
+  extproc_status (*attribute)(extproc_call* call, extproc_str name, const extproc_value** value);
+  /* [stream] One key of a namespace of the request's dynamic metadata, exactly as it is written; with an empty
+   * key the whole namespace, which is a struct. */
+  extproc_status (*metadata)(extproc_call* call, extproc_str name_space, extproc_str key,
+                             const extproc_value** value);
+  /* [stream] A namespace of the request's typed dynamic metadata: a protobuf message, encoded, and the URL that
+   * names its type ("type.googleapis.com/google.protobuf.Duration"). Valid until the end of the callback. */
+  extproc_status (*typed_metadata)(extproc_call* call, extproc_str name_space, extproc_str* type_url,
+                                   extproc_str* message);
+
+  /* [stream] EXTPROC_VALUE_*. Here, and for the functions down to find, a null pointer is a null value: what at
+   * and find return can be passed on unseen. */
+  uint32_t (*type)(const extproc_value* value);
+  /* [stream] EXTPROC_INVALID where the value is of another type. */
+  extproc_status (*get_bool)(const extproc_value* value, uint32_t* out);
+  extproc_status (*get_number)(const extproc_value* value, double* out);
+  extproc_status (*get_string)(const extproc_value* value, extproc_str* out);
+  /* [stream] Entries of a list or a struct; 0 for others. */
+  size_t (*size)(const extproc_value* value);
+  /* [stream] An entry of a list or a struct, whose entries are in the order of their keys; null past the end.
+   * `key`, which may be null, is empty for a list's. */
+  const extproc_value* (*at)(const extproc_value* value, size_t index, extproc_str* key);
+  /* [stream] The value under a key of a struct; null if there is none. */
+  const extproc_value* (*find)(const extproc_value* value, extproc_str key);
+
+  /* [stream] These change the dynamic metadata that is sent with the reply of this phase. A later plugin wins
+   * per key; the data plane drops namespaces that it was not told to receive. EXTPROC_INVALID: an empty name,
+   * or bytes that are not UTF-8. EXTPROC_LIMIT: over 64 KiB of names and encoded values in one phase, those of
+   * revision 1 included. EXTPROC_TOO_LATE: outside on_phase. */
+
+  /* [stream] Any value, as JSON (RFC 8259). EXTPROC_INVALID also: no JSON, a key that comes twice in an object,
+   * a number too large for a double; last_error() says at which byte, counted from 0. EXTPROC_LIMIT also:
+   * nested deeper than 30, which the data plane could not parse, or over 64 KiB of text. */
+  extproc_status (*set_json)(extproc_call* call, extproc_str name_space, extproc_str key, extproc_str json);
+  /* [stream] Typed dynamic metadata: an encoded protobuf message, one a namespace. EXTPROC_INVALID also: a type
+   * URL without a '/' and a name behind it. */
+  extproc_status (*set_typed)(extproc_call* call, extproc_str name_space, extproc_str type_url,
+                              extproc_str message);
+  /* [stream] Takes back what was set under a key since the last reply, by whichever plugin; with an empty key
+   * all of the namespace, typed too. EXTPROC_NOT_FOUND if there was nothing. */
+  extproc_status (*remove)(extproc_call* call, extproc_str name_space, extproc_str key);
+} extproc_metadata_api_2;
+
 /* A store of bytes per stream, shared by its plugins. It lives as long as the stream; a failed callback's
  * writes stay. */
 #define EXTPROC_STORE_1 "extproc.store/1"
