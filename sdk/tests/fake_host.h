@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +14,14 @@
 #include <vector>
 
 #include <extproc/abi.h>
+
+/// A value of the fake, in the order of EXTPROC_VALUE_*.
+struct extproc_value {
+  using List = std::vector<extproc_value>;
+  using Struct = std::map<std::string, extproc_value>;
+
+  std::variant<std::monostate, bool, double, std::string, List, Struct> data;
+};
 
 /// One callback in flight of the fake: everything that a stream would hold.
 struct extproc_call {
@@ -23,6 +33,7 @@ struct extproc_call {
   std::map<std::string, extproc_status> refused;  ///< by header name: what an edit of it answers
   extproc_status replace_body_status = EXTPROC_OK;
   extproc_status reply_status = EXTPROC_OK;
+  extproc_status remove_metadata_status = EXTPROC_OK;
 
   // What the plugin did.
   std::string replacement;
@@ -34,6 +45,8 @@ struct extproc_call {
   std::map<std::string, std::string> dynamic_metadata;
   std::map<std::string, std::string> store;
   std::map<std::string, std::string> attributes;
+  std::map<std::string, extproc_value> values;  ///< attributes by name, metadata by "namespace/key"
+  std::map<std::string, std::pair<std::string, std::string>> typed_metadata;  ///< type URL and message
 
   // What was lent out.
   std::string last_error;
@@ -141,6 +154,7 @@ class FakeHost : public extproc_host {
   static const extproc_config_api& config_table();
   static const extproc_metrics_api& metrics_table();
   static const extproc_metadata_api& metadata_table();
+  static const extproc_metadata_api_2& metadata_table_2();
   static const extproc_store_api& store_table();
 
   Node config_;
@@ -153,6 +167,7 @@ inline void FakeHost::set_functions() {
     if (name == EXTPROC_CONFIG_1) return &config_table();
     if (name == EXTPROC_METRICS_1) return &metrics_table();
     if (name == EXTPROC_METADATA_1) return &metadata_table();
+    if (name == EXTPROC_METADATA_2) return &metadata_table_2();
     return name == EXTPROC_STORE_1 ? &store_table() : nullptr;
   };
   log_enabled = [](const extproc_host* host, uint32_t level) -> uint32_t {
@@ -349,6 +364,101 @@ inline const extproc_metadata_api& FakeHost::metadata_table() {
       [](extproc_call* call, extproc_str name_space, extproc_str key, uint32_t value) -> extproc_status {
         call->dynamic_metadata[text(name_space) + "/" + text(key)] = value != 0 ? "true" : "false";
         return EXTPROC_OK;
+      },
+  };
+  return kTable;
+}
+
+inline const extproc_metadata_api_2& FakeHost::metadata_table_2() {
+  using Value = extproc_value;
+  static constexpr auto kFind = [](extproc_call* call, const std::string& key,
+                                   const Value** value) -> extproc_status {
+    const auto found = call->values.find(key);
+    if (found == call->values.end()) return EXTPROC_NOT_FOUND;
+    *value = &found->second;
+    return EXTPROC_OK;
+  };
+  static constexpr auto kKey = [](extproc_str name_space, extproc_str key) {
+    return text(name_space) + "/" + text(key);
+  };
+  static constexpr extproc_metadata_api_2 kTable = {
+      sizeof(extproc_metadata_api_2),
+      0,
+      [](extproc_call* call, extproc_str name, const Value** value) {
+        return kFind(call, text(name), value);
+      },
+      [](extproc_call* call, extproc_str name_space, extproc_str key, const Value** value) {
+        return kFind(call, kKey(name_space, key), value);
+      },
+      [](extproc_call* call, extproc_str name_space, extproc_str* type_url,
+         extproc_str* message) -> extproc_status {
+        const auto found = call->typed_metadata.find(text(name_space));
+        if (found == call->typed_metadata.end()) return EXTPROC_NOT_FOUND;
+        *type_url = str(found->second.first);
+        *message = str(found->second.second);
+        return EXTPROC_OK;
+      },
+      [](const Value* value) -> uint32_t {
+        return value == nullptr ? 0 : static_cast<uint32_t>(value->data.index());
+      },
+      [](const Value* value, uint32_t* out) -> extproc_status {
+        const auto* found = value == nullptr ? nullptr : std::get_if<bool>(&value->data);
+        if (found == nullptr) return EXTPROC_INVALID;
+        *out = *found ? 1 : 0;
+        return EXTPROC_OK;
+      },
+      [](const Value* value, double* out) -> extproc_status {
+        const auto* found = value == nullptr ? nullptr : std::get_if<double>(&value->data);
+        if (found == nullptr) return EXTPROC_INVALID;
+        *out = *found;
+        return EXTPROC_OK;
+      },
+      [](const Value* value, extproc_str* out) -> extproc_status {
+        const auto* found = value == nullptr ? nullptr : std::get_if<std::string>(&value->data);
+        if (found == nullptr) return EXTPROC_INVALID;
+        *out = str(*found);
+        return EXTPROC_OK;
+      },
+      [](const Value* value) -> size_t {
+        if (value == nullptr) return 0;
+        if (const auto* list = std::get_if<Value::List>(&value->data)) return list->size();
+        const auto* object = std::get_if<Value::Struct>(&value->data);
+        return object == nullptr ? 0 : object->size();
+      },
+      [](const Value* value, size_t index, extproc_str* key) -> const Value* {
+        if (value == nullptr) return nullptr;
+        if (const auto* list = std::get_if<Value::List>(&value->data)) {
+          return index < list->size() ? &list->at(index) : nullptr;
+        }
+        const auto* object = std::get_if<Value::Struct>(&value->data);
+        if (object == nullptr || index >= object->size()) return nullptr;
+        const auto entry = std::next(object->begin(), static_cast<std::ptrdiff_t>(index));
+        if (key != nullptr) *key = str(entry->first);
+        return &entry->second;
+      },
+      [](const Value* value, extproc_str key) -> const Value* {
+        const auto* object = value == nullptr ? nullptr : std::get_if<Value::Struct>(&value->data);
+        if (object == nullptr) return nullptr;
+        const auto found = object->find(text(key));
+        return found == object->end() ? nullptr : &found->second;
+      },
+      [](extproc_call* call, extproc_str name_space, extproc_str key, extproc_str json) -> extproc_status {
+        if (json.size == 0) return refuse(call, EXTPROC_INVALID, "no JSON");
+        call->dynamic_metadata[kKey(name_space, key)] = "json " + text(json);
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, extproc_str name_space, extproc_str type_url,
+         extproc_str message) -> extproc_status {
+        if (type_url.size == 0) return refuse(call, EXTPROC_INVALID, "no type URL");
+        call->dynamic_metadata[text(name_space)] = "typed " + text(type_url) + " " + text(message);
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, extproc_str name_space, extproc_str key) -> extproc_status {
+        if (call->remove_metadata_status != EXTPROC_OK) {
+          return refuse(call, call->remove_metadata_status, "not now");
+        }
+        const std::string name = key.size == 0 ? text(name_space) : kKey(name_space, key);
+        return call->dynamic_metadata.erase(name) == 0 ? EXTPROC_NOT_FOUND : EXTPROC_OK;
       },
   };
   return kTable;

@@ -45,19 +45,26 @@ class Scripted : public extproc::Plugin {
 
     // What a Stream keeps for itself, for the scripts.
     using extproc::Stream<Scripted>::attribute;
+    using extproc::Stream<Scripted>::attribute_value;
     using extproc::Stream<Scripted>::clear_route_cache;
     using extproc::Stream<Scripted>::facts;
     using extproc::Stream<Scripted>::host;
     using extproc::Stream<Scripted>::last_error;
     using extproc::Stream<Scripted>::metadata;
+    using extproc::Stream<Scripted>::metadata_value;
+    using extproc::Stream<Scripted>::remove_dynamic_metadata;
     using extproc::Stream<Scripted>::replace_body;
     using extproc::Stream<Scripted>::request_headers;
     using extproc::Stream<Scripted>::response_headers;
     using extproc::Stream<Scripted>::set_dynamic_metadata;
+    using extproc::Stream<Scripted>::set_typed_dynamic_metadata;
     using extproc::Stream<Scripted>::store;
     using extproc::Stream<Scripted>::try_clear_route_cache;
+    using extproc::Stream<Scripted>::try_remove_dynamic_metadata;
     using extproc::Stream<Scripted>::try_replace_body;
     using extproc::Stream<Scripted>::try_set_dynamic_metadata;
+    using extproc::Stream<Scripted>::try_set_typed_dynamic_metadata;
+    using extproc::Stream<Scripted>::typed_metadata;
   };
 
   static std::function<Action(Stream&, HeaderMap&, EndOfStream)> on_headers;
@@ -289,6 +296,89 @@ TEST_F(StreamTest, attributes_metadata_and_store) {
                           Pair("ns/string", "string s"), Pair("ns/text", "string t")));
 }
 
+TEST_F(StreamTest, attributes_and_metadata_are_values) {
+  call_.values["flag"] = {true};
+  call_.values["number"] = {2.5};
+  call_.values["text"] = {std::string("t")};
+  call_.values["null"] = {};
+  call_.values["io.x/"] = {
+      extproc_value::Struct{{"b", {extproc_value::List{{1.0}, {std::string("two")}}}}, {"a", {}}}};
+  call_.values["io.x/b"] = {extproc_value::List{{1.0}}};
+  call_.typed_metadata["io.t"] = {"t/u", "bytes"};
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    EXPECT_FALSE(stream.attribute_value("absent"));
+    EXPECT_THAT(stream.attribute_value("flag")->as_bool(), Optional(true));
+    EXPECT_THAT(stream.attribute_value("number")->as_number(), Optional(2.5));
+    EXPECT_THAT(stream.attribute_value("text")->as_string(), Optional(std::string_view("t")));
+    EXPECT_TRUE(stream.attribute_value("null")->is_null());
+    const extproc::Value text = *stream.attribute_value("text");
+    EXPECT_EQ(text.type(), extproc::ValueType::kString);
+    EXPECT_EQ(text.as_bool(), std::nullopt);
+    EXPECT_EQ(text.as_number(), std::nullopt);
+    EXPECT_EQ(text.size(), 0U);
+    EXPECT_EQ(text.begin(), text.end());
+    EXPECT_TRUE(text["key"].is_null());
+    EXPECT_EQ(stream.attribute_value("flag")->as_string(), std::nullopt);
+
+    EXPECT_FALSE(stream.metadata_value("io.y"));
+    EXPECT_EQ(stream.metadata_value("io.x", "b")->size(), 1U);
+    const extproc::Value space = *stream.metadata_value("io.x");
+    EXPECT_EQ(space.type(), extproc::ValueType::kStruct);
+    EXPECT_THAT(space["b"].at(1).as_string(), Optional(std::string_view("two")));
+    EXPECT_TRUE(space["b"].at(2)["deeper"].at(0).is_null());
+    EXPECT_TRUE(space.find("a")->is_null());
+    EXPECT_FALSE(space.find("c"));
+    std::string seen;
+    for (const auto& [key, value] : space) {
+      seen += std::string(key) + ":" + std::to_string(value.size()) + ";";
+      for (const extproc::ValueEntry& entry : value) seen += "[" + std::string(entry.key) + "]";
+    }
+    EXPECT_EQ(seen, "a:0;b:2;[][]");
+
+    EXPECT_FALSE(stream.typed_metadata("io.x"));
+    EXPECT_EQ(stream.typed_metadata("io.t")->type_url, "t/u");
+    EXPECT_EQ(stream.typed_metadata("io.t")->message, "bytes");
+
+    const extproc::Value none;
+    EXPECT_TRUE(none.is_null());
+    EXPECT_EQ(none.begin(), none.end());
+    EXPECT_TRUE(none["a"].at(0).is_null());
+    EXPECT_FALSE(none.find("a"));
+    EXPECT_EQ(none.as_bool(), std::nullopt);
+    EXPECT_EQ(none.as_number(), std::nullopt);
+    EXPECT_EQ(none.as_string(), std::nullopt);
+  });
+}
+
+TEST_F(StreamTest, any_value_is_set_and_taken_back) {
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    const std::string list = "[1]";
+    stream.set_dynamic_metadata("ns", "list", extproc::Json{list});
+    stream.set_dynamic_metadata("ns", "gone", extproc::Json{"{}"});
+    stream.set_typed_dynamic_metadata("typed", "t/u", "message");
+    stream.set_typed_dynamic_metadata("gone", "t/u", "message");
+    EXPECT_TRUE(stream.remove_dynamic_metadata("ns", "gone"));
+    EXPECT_TRUE(stream.remove_dynamic_metadata("gone"));
+    EXPECT_FALSE(stream.remove_dynamic_metadata("gone"));
+    EXPECT_EQ(stream.try_remove_dynamic_metadata("gone", "k"), Status::kNotFound);
+    EXPECT_EQ(stream.try_set_dynamic_metadata("ns", "k", extproc::Json{""}), Status::kInvalid);
+    EXPECT_EQ(stream.try_set_typed_dynamic_metadata("ns", "", "m"), Status::kInvalid);
+    EXPECT_EQ(stream.last_error(), "no type URL");
+    EXPECT_THROW(stream.set_dynamic_metadata("ns", "k", extproc::Json{""}), Refused);
+    EXPECT_THROW(stream.set_typed_dynamic_metadata("ns", "", "m"), Refused);
+  });
+  EXPECT_THAT(call_.dynamic_metadata,
+              ElementsAre(Pair("ns/list", "json [1]"), Pair("typed", "typed t/u message")));
+}
+
+TEST_F(StreamTest, taking_metadata_back_may_be_refused) {
+  call_.remove_metadata_status = EXTPROC_TOO_LATE;
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    EXPECT_EQ(stream.try_remove_dynamic_metadata("ns"), Status::kTooLate);
+    EXPECT_THROW(stream.remove_dynamic_metadata("ns"), Refused);
+  });
+}
+
 TEST_F(StreamTest, the_body_is_replaced_and_the_route_chosen_anew) {
   in_headers([](S& stream, HeaderMap&, EndOfStream) {
     stream.replace_body("new");
@@ -344,6 +434,12 @@ TEST(StreamWithoutExtensions, finds_nothing_and_says_unsupported) {
     EXPECT_EQ(stream.attribute("a"), std::nullopt);
     EXPECT_EQ(stream.metadata("a", "b"), std::nullopt);
     EXPECT_EQ(stream.try_set_dynamic_metadata("a", "b", true), Status::kUnsupported);
+    EXPECT_FALSE(stream.attribute_value("a"));
+    EXPECT_FALSE(stream.metadata_value("a", "b"));
+    EXPECT_FALSE(stream.typed_metadata("a"));
+    EXPECT_EQ(stream.try_set_dynamic_metadata("a", "b", extproc::Json{"1"}), Status::kUnsupported);
+    EXPECT_EQ(stream.try_set_typed_dynamic_metadata("a", "t/u", ""), Status::kUnsupported);
+    EXPECT_EQ(stream.try_remove_dynamic_metadata("a"), Status::kUnsupported);
     EXPECT_EQ(stream.store().try_set("a", "b"), Status::kUnsupported);
     EXPECT_EQ(stream.store().get("a"), std::nullopt);
     EXPECT_FALSE(stream.store().remove("a"));

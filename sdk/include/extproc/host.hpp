@@ -23,7 +23,7 @@ enum class LogLevel : std::uint32_t {
 /// The server, as one plugin sees it: log, metrics, names. The reference that the plugin's constructor gets
 /// is valid as long as the plugin. All functions but those that make metrics are [any-thread].
 ///
-/// All that it uses has been in the contract since 1.0. A later function of a table is called only after
+/// All that it uses of the core table has been in the contract since 1.0. A later function of a table is called only after
 /// EXTPROC_HAS(table, type, function) and a look that the pointer is not null:
 ///
 ///     const extproc_host* table = host.table();
@@ -35,6 +35,8 @@ class Host {
       : table_(table),
         metrics_(static_cast<const extproc_metrics_api*>(table->get_extension(table, EXTPROC_METRICS_1))),
         metadata_(static_cast<const extproc_metadata_api*>(table->get_extension(table, EXTPROC_METADATA_1))),
+        metadata_2_(
+            static_cast<const extproc_metadata_api_2*>(table->get_extension(table, EXTPROC_METADATA_2))),
         store_(static_cast<const extproc_store_api*>(table->get_extension(table, EXTPROC_STORE_1))) {}
 
   /// The configured name of this plugin: the `name` of its [[plugin]] entry. Valid as long as the plugin.
@@ -104,6 +106,7 @@ class Host {
   /// null.
   const extproc_host* table() const noexcept { return table_; }
   const extproc_metadata_api* metadata_table() const noexcept { return metadata_; }
+  const extproc_metadata_api_2* metadata_table_2() const noexcept { return metadata_2_; }
   const extproc_store_api* store_table() const noexcept { return store_; }
 
   /// Could a metric not be made? Asked by the SDK after the plugin's constructor.
@@ -124,6 +127,7 @@ class Host {
   const extproc_host* table_;
   const extproc_metrics_api* metrics_;
   const extproc_metadata_api* metadata_;
+  const extproc_metadata_api_2* metadata_2_;
   const extproc_store_api* store_;
   bool metric_failed_ = false;
 };

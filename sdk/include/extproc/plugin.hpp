@@ -25,3 +25,4 @@
 #include <extproc/status.hpp>
 #include <extproc/store.hpp>
 #include <extproc/stream.hpp>
+#include <extproc/value.hpp>

@@ -11,6 +11,7 @@
 #include <extproc/headers.hpp>
 #include <extproc/host.hpp>
 #include <extproc/store.hpp>
+#include <extproc/value.hpp>
 
 namespace extproc {
 inline namespace v1 {
@@ -159,27 +160,86 @@ class Stream {
     return detail::from_abi(value);
   }
 
-  /// Sets dynamic metadata, sent with the reply of this phase: a bool, a number, or text in UTF-8. A later
-  /// plugin wins per key. The data plane drops namespaces that it was not configured to receive.
-  template <typename Value>
-  void set_dynamic_metadata(std::string_view name_space, std::string_view key, const Value& value) {
+  /// The same as values of their types. Nothing on a host that has only text (before extproc.metadata/2).
+  std::optional<Value> attribute_value(std::string_view name) const noexcept {
+    return ask_value([&](const extproc_metadata_api_2& api, const extproc_value** value) {
+      return api.attribute(call_, detail::to_abi(name), value);
+    });
+  }
+  /// Without a key the whole namespace, a struct.
+  std::optional<Value> metadata_value(std::string_view name_space, std::string_view key = {}) const noexcept {
+    return ask_value([&](const extproc_metadata_api_2& api, const extproc_value** value) {
+      return api.metadata(call_, detail::to_abi(name_space), detail::to_abi(key), value);
+    });
+  }
+  /// A namespace of the request's typed dynamic metadata.
+  std::optional<TypedMetadata> typed_metadata(std::string_view name_space) const noexcept {
+    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    extproc_str type_url{};
+    extproc_str message{};
+    if (api == nullptr) return std::nullopt;
+    if (api->typed_metadata(call_, detail::to_abi(name_space), &type_url, &message) != EXTPROC_OK) {
+      return std::nullopt;
+    }
+    return TypedMetadata{detail::from_abi(type_url), detail::from_abi(message)};
+  }
+
+  /// Sets dynamic metadata, sent with the reply of this phase: a bool, a number, text in UTF-8, or Json{text}
+  /// for any value. A later plugin wins per key. The data plane drops namespaces that it was not configured to
+  /// receive. kInvalid: an empty name, what is not UTF-8 or no JSON (last_error() says where); kLimit: over 64
+  /// KiB in one phase, JSON nested deeper than 30.
+  template <typename T>
+  void set_dynamic_metadata(std::string_view name_space, std::string_view key, const T& value) {
     check("set dynamic metadata", try_set_dynamic_metadata(name_space, key, value));
   }
-  template <typename Value>
+  template <typename T>
   Status try_set_dynamic_metadata(std::string_view name_space, std::string_view key,
-                                  const Value& value) noexcept {
-    const extproc_metadata_api* api = host_->metadata_table();
-    if (api == nullptr) return Status::kUnsupported;
-    const extproc_str where = detail::to_abi(name_space);
-    if constexpr (std::is_same_v<Value, bool>) {
-      return detail::to_status(api->set_bool(call_, where, detail::to_abi(key), value ? 1 : 0));
-    } else if constexpr (std::is_arithmetic_v<Value>) {
+                                  const T& value) noexcept {
+    if constexpr (std::is_same_v<T, Json>) {
+      const extproc_metadata_api_2* api = host_->metadata_table_2();
+      if (api == nullptr) return Status::kUnsupported;
       return detail::to_status(
-          api->set_number(call_, where, detail::to_abi(key), static_cast<double>(value)));
+          api->set_json(call_, detail::to_abi(name_space), detail::to_abi(key), detail::to_abi(value.text)));
     } else {
-      return detail::to_status(
-          api->set_string(call_, where, detail::to_abi(key), detail::to_abi(std::string_view(value))));
+      const extproc_metadata_api* api = host_->metadata_table();
+      if (api == nullptr) return Status::kUnsupported;
+      const extproc_str where = detail::to_abi(name_space);
+      if constexpr (std::is_same_v<T, bool>) {
+        return detail::to_status(api->set_bool(call_, where, detail::to_abi(key), value ? 1 : 0));
+      } else if constexpr (std::is_arithmetic_v<T>) {
+        return detail::to_status(
+            api->set_number(call_, where, detail::to_abi(key), static_cast<double>(value)));
+      } else {
+        return detail::to_status(
+            api->set_string(call_, where, detail::to_abi(key), detail::to_abi(std::string_view(value))));
+      }
     }
+  }
+
+  /// Sets typed dynamic metadata: an encoded protobuf message and its type's URL, one a namespace.
+  void set_typed_dynamic_metadata(std::string_view name_space, std::string_view type_url,
+                                  std::string_view message) {
+    check("set typed dynamic metadata", try_set_typed_dynamic_metadata(name_space, type_url, message));
+  }
+  Status try_set_typed_dynamic_metadata(std::string_view name_space, std::string_view type_url,
+                                        std::string_view message) noexcept {
+    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    if (api == nullptr) return Status::kUnsupported;
+    return detail::to_status(
+        api->set_typed(call_, detail::to_abi(name_space), detail::to_abi(type_url), detail::to_abi(message)));
+  }
+
+  /// Takes back what was set under a key since the last reply, by this plugin or an earlier one; without a key
+  /// all of the namespace, typed too. Returns whether there was anything.
+  bool remove_dynamic_metadata(std::string_view name_space, std::string_view key = {}) {
+    const Status status = try_remove_dynamic_metadata(name_space, key);
+    if (status != Status::kNotFound) check("remove dynamic metadata", status);
+    return status == Status::kOk;
+  }
+  Status try_remove_dynamic_metadata(std::string_view name_space, std::string_view key = {}) noexcept {
+    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    if (api == nullptr) return Status::kUnsupported;
+    return detail::to_status(api->remove(call_, detail::to_abi(name_space), detail::to_abi(key)));
   }
 
   /// The store that the plugins of this stream share.
@@ -206,6 +266,13 @@ class Stream {
   friend struct detail::StreamAccess;
 
   Headers map(std::uint32_t id) const noexcept { return Headers(host_->table(), call_, id); }
+  template <typename Ask>
+  std::optional<Value> ask_value(Ask ask) const noexcept {
+    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    const extproc_value* value = nullptr;
+    if (api == nullptr || ask(*api, &value) != EXTPROC_OK) return std::nullopt;
+    return Value(api, value);
+  }
   void check(std::string_view what, Status status) const {
     if (status != Status::kOk) detail::check(status, what, host_->table(), call_);
   }
