@@ -1,4 +1,5 @@
-// Does with attributes and metadata what headers of the request and of the response tell it:
+// Does with attributes and metadata what headers of the request and of the response tell it, each with one order or
+// several, separated by "; ":
 //
 //   show: attribute NAME | metadata NS [KEY] | typed NS     what it sees, in the header `seen`
 //   set: NS KEY JSON
@@ -82,25 +83,36 @@ class MetadataProbe : public extproc::Plugin {
 
    private:
     void obey(extproc::HeaderMap& headers) {
-      for (std::string_view order : headers.all("set")) {
+      for_each(headers, "set", [this](std::string_view order) {
         const std::string_view name_space = next_word(order);
         const std::string_view key = next_word(order);
         set_dynamic_metadata(name_space, key, extproc::Json{order});
-      }
-      for (std::string_view order : headers.all("set-typed")) {
+      });
+      for_each(headers, "set-typed", [this](std::string_view order) {
         const std::string_view name_space = next_word(order);
         const std::string_view type_url = next_word(order);
         set_typed_dynamic_metadata(name_space, type_url, from_hex(order));
-      }
-      for (std::string_view order : headers.all("remove")) {
+      });
+      for_each(headers, "remove", [this](std::string_view order) {
         const std::string_view name_space = next_word(order);
         remove_dynamic_metadata(name_space, order);
-      }
+      });
       std::string seen;
-      for (const std::string_view order : headers.all("show")) {
-        seen += (seen.empty() ? "" : " ") + look(order);
-      }
+      for_each(headers, "show",
+               [&](std::string_view order) { seen += (seen.empty() ? "" : "; ") + look(order); });
       if (!seen.empty()) headers.set("seen", seen);
+    }
+
+    /// The orders of a header, which are separated by "; ".
+    template <typename Obey>
+    static void for_each(const extproc::HeaderMap& headers, std::string_view name, Obey obey) {
+      for (std::string_view orders : headers.all(name)) {
+        while (!orders.empty()) {
+          const std::string_view order = orders.substr(0, orders.find("; "));
+          orders.remove_prefix(order.size() == orders.size() ? order.size() : order.size() + 2);
+          obey(order);
+        }
+      }
     }
 
     std::string look(std::string_view order) const {
