@@ -531,13 +531,27 @@ TEST_F(BodyTest, window_for_what_plugins_took_is_given_back) {
       "request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED } flow_control_init { "
       "initial_window_downstream_to_sidestream: 100 initial_window_sidestream_to_upstream: 100 }");
   request_body("abc");
-  expect_replies({"server_window_update {}", "request_headers {}",
+  expect_replies({"request_headers {} server_window_update {}",
                   "server_window_update { window_increment_downstream_to_sidestream: 3 }"});
   request_body("de", true);
   expect_replies(
       {"request_body { response { body_mutation { streamed_response { body: 'abcde' end_of_stream: true } } "
        "} } "
        "server_window_update { window_increment_downstream_to_sidestream: 2 }"});
+}
+
+TEST_F(BodyTest, flow_control_init_is_answered_though_the_headers_wait) {
+  add(EXTPROC_ACCESS_STREAM, {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_BODY}).on_phase =
+      [](extproc_call*, uint32_t phase, uint32_t) -> extproc_action {
+    return phase == EXTPROC_REQUEST_HEADERS ? EXTPROC_HOLD : EXTPROC_CONTINUE;
+  };
+  send(
+      "request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED } flow_control_init { "
+      "initial_window_downstream_to_sidestream: 100 initial_window_sidestream_to_upstream: 100 }");
+  expect_replies({"server_window_update {}"});
+  request_body("abc");
+  EXPECT_TRUE(sink_.replies.at(0).has_request_headers());
+  EXPECT_FALSE(sink_.replies.at(0).has_server_window_update());
 }
 
 TEST_F(BodyTest, a_stream_of_which_nobody_wants_more_is_ended) {

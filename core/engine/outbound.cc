@@ -52,7 +52,9 @@ void Outbound::begin(Scratch& scratch) {
     flow_control_ = std::make_unique<FlowControl>();
     flow_control_->receive_window = {windows->downstream_to_sidestream, windows->upstream_to_sidestream};
     flow_control_->send_window = {windows->sidestream_to_upstream, windows->sidestream_to_downstream};
-    send(scratch.writer.window_update({}));
+    // grpc-go takes nothing before the reply to request headers, so there it comes with that.
+    owes_window_update_ = first.kind() == wire::MessageKind::kRequestHeaders;
+    if (!owes_window_update_) send(scratch.writer.window_update({}));
   }
   const bool has_grpc_mode = modes_[0] == wire::BodyMode::kGrpc || modes_[1] == wire::BodyMode::kGrpc;
   grpc_data_plane_ = flow_control_ != nullptr || has_grpc_mode;
@@ -74,6 +76,7 @@ Outbound::Metadata Outbound::take_metadata(Exchange& exchange) {
 wire::Extras Outbound::extras_with(const Metadata& metadata) {
   wire::Extras extras = metadata.extras();
   extras.request_drain = std::exchange(drain_pending_, false);
+  if (std::exchange(owes_window_update_, false)) extras.window_update.emplace();
   return extras;
 }
 
@@ -101,7 +104,10 @@ void Outbound::headers(wire::Direction direction, Exchange& exchange, const Head
   flush(direction, scratch.writer);
 }
 
-void Outbound::hold_headers(wire::Direction direction) { waiting().headers[index(direction)] = true; }
+void Outbound::hold_headers(wire::Direction direction, Scratch& scratch) {
+  waiting().headers[index(direction)] = true;
+  if (std::exchange(owes_window_update_, false)) send(scratch.writer.window_update({}));
+}
 
 bool Outbound::body(wire::Direction direction, Exchange& exchange, std::size_t max_held, Scratch& scratch) {
   const Metadata metadata = take_metadata(exchange);
@@ -324,7 +330,8 @@ void Outbound::immediate(const LocalReply& local, Exchange& exchange, Scratch& s
   reply.body = local.body;
   reply.grpc_status = local.grpc_status;
   reply.details = local.details;
-  const wire::Extras extras = metadata.extras();
+  wire::Extras extras = metadata.extras();
+  if (std::exchange(owes_window_update_, false)) extras.window_update.emplace();
   send(scratch.writer.immediate(reply, extras));
 }
 

@@ -29,8 +29,8 @@ class Outbound {
 
   Outbound(Sink& sink, const telemetry::Metrics& metrics) : sink_(sink), metrics_(metrics) {}
 
-  /// Takes in what the first message, which is in `scratch`, says of the stream. Answers flow_control_init at once, as
-  /// gRFC A93 demands.
+  /// Takes in what the first message, which is in `scratch`, says of the stream. Answers flow_control_init, as gRFC A93
+  /// demands: at once, or with the reply to request headers.
   void begin(Scratch& scratch);
 
   /// The body mode of a direction; nothing if the data plane did not say.
@@ -61,7 +61,7 @@ class Outbound {
   /// waited for it.
   void headers(wire::Direction direction, Exchange& exchange, const HeaderAnswer& answer, Scratch& scratch);
   /// From here on the replies of a direction wait for its headers reply, which comes later. Full duplex only.
-  void hold_headers(wire::Direction direction);
+  void hold_headers(wire::Direction direction, Scratch& scratch);
   [[nodiscard]] bool headers_held(wire::Direction direction) const {
     return waiting_ != nullptr && waiting_->headers[index(direction)];
   }
@@ -168,6 +168,7 @@ class Outbound {
   bool observing_ = false;
   bool grpc_data_plane_ = false;
   bool drain_pending_ = false;
+  bool owes_window_update_ = false;            // with the reply to request headers
   std::unique_ptr<FlowControl> flow_control_;  // null where the data plane has none
   std::unique_ptr<Waiting> waiting_;           // null until something had to wait
 };

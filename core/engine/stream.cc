@@ -246,7 +246,7 @@ void Stream::on_headers(const Incoming& incoming, bool end_of_stream) {
     if (is_over(chain_run_->run(incoming.phase, flags), incoming.scratch)) return;
     ask_for_time(incoming.scratch);
     if (headers_can_wait(incoming, end_of_stream)) {
-      outbound_.hold_headers(incoming.direction);
+      outbound_.hold_headers(incoming.direction, incoming.scratch);
       if (incoming.direction == wire::Direction::kResponse) response_ = Response::kHeld;
       return;
     }

@@ -129,10 +129,32 @@ constexpr auto* kWindows = R"(
 
 TEST_F(StreamTest, flow_control_init_is_answered_at_once_and_consumed_bytes_are_given_back) {
   send(with("request_headers {}", kWindows));
-  expect_replies({"server_window_update {}", "request_headers {}"});
+  expect_replies({"request_headers {} server_window_update {}"});
   send(R"(request_body { body: "abcdef" })");  // a whole message while the window is positive
   expect_replies({R"(request_body { response { body_mutation { streamed_response { body: "abcdef" } } } }
                      server_window_update { window_increment_downstream_to_sidestream: 6 })"});
+}
+
+TEST_F(StreamTest, an_immediate_response_to_the_headers_answers_flow_control_init_too) {
+  auto& plugin = add_plugin("p", {EXTPROC_REQUEST_HEADERS});
+  plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) {
+    extproc_reply reply{};
+    reply.struct_size = sizeof(reply);
+    reply.status = 200;
+    reply.grpc_status = 7;
+    plugin.api().reply(call, &reply);
+    return EXTPROC_REPLY;
+  };
+  send(with("request_headers {}", kWindows));
+  expect_replies(
+      {R"(immediate_response { status { code: OK } grpc_status { status: 7 } } server_window_update {})"});
+}
+
+TEST_F(StreamTest, flow_control_init_with_a_body_is_answered_at_once) {
+  send(with(R"(request_body { body: "abc" })", kWindows));
+  expect_replies({"server_window_update {}",
+                  R"(request_body { response { body_mutation { streamed_response { body: "abc" } } } }
+                     server_window_update { window_increment_downstream_to_sidestream: 3 })"});
 }
 
 TEST_F(StreamTest, what_passes_the_send_window_waits_for_an_update_and_keeps_its_order) {

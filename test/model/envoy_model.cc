@@ -84,7 +84,14 @@ Judgement EnvoyModel::judge(const ProcessingResponse& reply) {
     return {};
   }
   if (!answers) {
-    if (reply.has_server_window_update()) return {};
+    if (reply.has_server_window_update()) {
+      const auto waiting = direction(Side::kRequest).owed();
+      const bool is_grpc = settings_.side(Side::kRequest).body != ProcessingMode::FULL_DUPLEX_STREAMED;
+      if (is_grpc && !waiting.empty() && waiting.front() == "request headers") {
+        return refused(Verdict::kSpurious, "grpc-go takes nothing before the reply to request headers");
+      }
+      return {};
+    }
     return refused(Verdict::kSpurious, "no reply is set");
   }
   Judgement judgement = judge_answer(reply);
