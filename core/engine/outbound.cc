@@ -1,6 +1,7 @@
 #include "core/engine/outbound.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace extprocd::engine {
@@ -385,6 +386,13 @@ bool Outbound::add_to_send_windows(const wire::ClientWindowUpdate& update, Scrat
   flush(wire::Direction::kRequest, scratch.writer);
   flush(wire::Direction::kResponse, scratch.writer);
   return true;
+}
+
+void Outbound::send_held(Scratch& scratch) {
+  if (flow_control_ == nullptr) return;
+  flow_control_->send_window.fill(std::numeric_limits<int64_t>::max());
+  flush(wire::Direction::kRequest, scratch.writer);
+  flush(wire::Direction::kResponse, scratch.writer);
 }
 
 }  // namespace extprocd::engine

@@ -91,6 +91,8 @@ class Outbound {
   /// The data plane gives back window; what was held back for want of it goes out. False: the numbers
   /// overflow.
   [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update, Scratch& scratch);
+  /// Sends all that was held back: a data plane that has half-closed can give back nothing any more.
+  void send_held(Scratch& scratch);
 
  private:
   static constexpr std::size_t index(wire::Direction direction) {

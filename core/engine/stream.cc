@@ -378,6 +378,9 @@ void Stream::end_plugins(EndReason reason, const absl::Status& status) {
 
 void Stream::half_closed() {
   if (state_ == State::kOver) return;
+  const ScratchLease scratch;
+  (*scratch).writer.set_grpc_data_plane(outbound_.grpc_data_plane());
+  outbound_.send_held(*scratch);
   finish(absl::OkStatus(), EndReason::kCompleted);
 }
 

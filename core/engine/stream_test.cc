@@ -170,6 +170,24 @@ TEST_F(StreamTest, what_passes_the_send_window_waits_for_an_update_and_keeps_its
                   "request_trailers {}"});
 }
 
+TEST_F(StreamTest, what_waits_for_window_goes_out_when_the_data_plane_half_closes) {
+  send(with("request_headers {}", kWindows));
+  send("response_headers {}");
+  send(R"(response_body { body: "0123456789" })");
+  sink_.replies.clear();
+  send(R"(response_body { body: "ab" })");
+  send(R"(response_body { body: "cd" })");
+  send("response_trailers {}");
+  expect_replies({});
+  stream().half_closed();
+  expect_replies({R"(response_body { response { body_mutation { streamed_response { body: "ab" } } } }
+                     server_window_update { window_increment_upstream_to_sidestream: 2 })",
+                  R"(response_body { response { body_mutation { streamed_response { body: "cd" } } } }
+                     server_window_update { window_increment_upstream_to_sidestream: 2 })",
+                  "response_trailers {}"});
+  EXPECT_EQ(sink_.status, absl::OkStatus());
+}
+
 TEST_F(StreamTest, full_duplex_pieces_stay_below_the_window) {
   send(R"(request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED }
           flow_control_init { initial_window_downstream_to_sidestream: 100 initial_window_sidestream_to_upstream: 4 })");
