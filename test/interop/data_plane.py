@@ -79,8 +79,7 @@ class Watched:
 
     wrong: list[str]
     lowest: dict[str, int]
-    ended: dict[str, int]
-    kinds: dict[str, int]
+    events: list[str]
 
 
 class DataPlane:

@@ -5,35 +5,34 @@ import (
 	"sync"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
-	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // A report is what was seen of the streams to the external processor since the last one was taken.
 type report struct {
 	mutex sync.Mutex
-	seen  Seen
+	seen  sights
 }
 
-type Seen struct {
+type sights struct {
 	Wrong  []string         `json:"wrong"`  // against gRFC A93
 	Lowest map[string]int64 `json:"lowest"` // by window, its lowest size
-	Ended  map[string]int   `json:"ended"`  // by status, streams
-	Kinds  map[string]int   `json:"kinds"`  // messages from the filter
+	Events []string         `json:"events"` // in their order, if there was but one stream
 }
 
 func newReport() *report {
-	return &report{seen: newSeen()}
+	return &report{seen: newSights()}
 }
 
-func newSeen() Seen {
-	return Seen{Wrong: []string{}, Lowest: map[string]int64{}, Ended: map[string]int{}, Kinds: map[string]int{}}
+func newSights() sights {
+	return sights{Wrong: []string{}, Lowest: map[string]int64{}, Events: []string{}}
 }
 
-func (r *report) take() Seen {
+func (r *report) take() sights {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	taken := r.seen
-	r.seen = newSeen()
+	r.seen = newSights()
 	return taken
 }
 
@@ -52,32 +51,38 @@ func (r *report) reached(window string, size int64) {
 	r.seen.Lowest[window] = min(r.seen.Lowest[window], size)
 }
 
-func (r *report) ended(how codes.Code) {
+// happened adds to the order of events: messages, "half-close" by the filter, and the end with its status.
+func (r *report) happened(event string) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.seen.Ended[how.String()]++
+	if len(r.seen.Events) < 1000 {
+		r.seen.Events = append(r.seen.Events, event)
+	}
 }
 
 func (r *report) saw(message *extprocv3.ProcessingRequest) {
-	kind := "nothing"
-	switch message.GetRequest().(type) {
-	case *extprocv3.ProcessingRequest_RequestHeaders:
-		kind = "request_headers"
-	case *extprocv3.ProcessingRequest_ResponseHeaders:
-		kind = "response_headers"
-	case *extprocv3.ProcessingRequest_RequestBody:
-		kind = "request_body"
-		if message.GetRequestBody().GetEndOfStream() {
-			kind = "request_end"
-		}
-	case *extprocv3.ProcessingRequest_ResponseBody:
-		kind = "response_body"
-	case *extprocv3.ProcessingRequest_RequestTrailers:
-		kind = "request_trailers"
-	case *extprocv3.ProcessingRequest_ResponseTrailers:
-		kind = "response_trailers"
+	if message.GetRequest() != nil {
+		r.happened(kindOf(message, message.GetRequestBody().GetEndOfStream()))
 	}
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.seen.Kinds[kind]++
+}
+
+func (r *report) sawReply(message *extprocv3.ProcessingResponse) {
+	if message.GetRequestDrain() {
+		r.happened("drain")
+	}
+	if message.GetResponse() != nil {
+		body := message.GetRequestBody().GetResponse().GetBodyMutation().GetStreamedResponse()
+		r.happened("reply to " + kindOf(message, body.GetEndOfStream()))
+	}
+}
+
+// kindOf names the field of the oneof that is set.
+func kindOf(message proto.Message, isEnd bool) string {
+	reflected := message.ProtoReflect()
+	oneof := reflected.Descriptor().Oneofs().Get(0)
+	kind := string(reflected.WhichOneof(oneof).Name())
+	if isEnd {
+		kind += " end"
+	}
+	return kind
 }

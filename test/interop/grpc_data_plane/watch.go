@@ -64,7 +64,7 @@ func (w *watch) handle(_ any, filter grpc.ServerStream) error {
 			if err == io.EOF {
 				err = nil
 			}
-			w.report.ended(status.Code(err))
+			w.report.happened("end " + status.Code(err).String())
 			filter.SetTrailer(processor.Trailer())
 			return err
 		}

@@ -59,6 +59,7 @@ func (w *windows) request(message *extprocv3.ProcessingRequest) {
 func (w *windows) response(message *extprocv3.ProcessingResponse) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	w.report.sawReply(message)
 	update := message.GetServerWindowUpdate()
 	if !w.answered {
 		w.answered = true
@@ -76,6 +77,7 @@ func (w *windows) response(message *extprocv3.ProcessingResponse) {
 func (w *windows) halfClosed() {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	w.report.happened("half-close")
 	delete(w.way, sidestreamToUpstream)
 	delete(w.way, sidestreamToDownstream)
 }
