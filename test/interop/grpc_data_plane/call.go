@@ -32,7 +32,7 @@ type outcome struct {
 	Message  string      `json:"message"`
 	Sent     []string    `json:"sent"`
 	Received []string    `json:"received"`
-	Headers  metadata.MD `json:"headers"` // null: none came
+	Headers  metadata.MD `json:"headers"` // null: no message came, or no headers
 	Trailers metadata.MD `json:"trailers"`
 	Upstream *seen       `json:"upstream"` // null: the call did not get there
 }

@@ -108,8 +108,10 @@ func (r *running) streaming(ctx context.Context, connection *grpc.ClientConn) er
 		r.receive(stream)
 		sending.Wait()
 	}
-	// If none came, the status tells of it as well.
-	r.Headers, _ = stream.Header()
+	// Not otherwise: after an immediate response that came behind the trailers, grpc-go's filter waits for headers forever.
+	if len(r.Received) > 0 {
+		r.Headers, _ = stream.Header()
+	}
 	r.Trailers = stream.Trailer()
 	if r.ended == io.EOF {
 		return nil
