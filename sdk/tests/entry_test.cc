@@ -107,6 +107,81 @@ TEST(Descriptor, lists_the_attributes_that_the_class_declares) {
   EXPECT_EQ(kNothing.attributes, nullptr);
 }
 
+/// Changes request bodies of two types as a whole, and only looks at response bodies.
+class Editing : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr extproc::BodyAccess request_body_access = extproc::BodyAccess::kWhole;
+  static constexpr const char* request_body_types[] = {"application/json", "text", nullptr};
+  struct Stream : extproc::Stream<Editing> {
+    using extproc::Stream<Editing>::Stream;
+    extproc::Action on_request_body(extproc::Body&, extproc::EndOfStream) noexcept override {
+      return extproc::proceed();
+    }
+    extproc::Action on_response_body(const extproc::Body&, extproc::EndOfStream) override {
+      return extproc::proceed();
+    }
+  };
+};
+
+/// Needs the whole body, but only to look at it; the using-declaration brings the other callback along.
+class Judging : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr extproc::BodyAccess response_body_access = extproc::BodyAccess::kWhole;
+  struct Stream : extproc::Stream<Judging> {
+    using extproc::Stream<Judging>::Stream;
+    using extproc::Stream<Judging>::on_response_body;
+    extproc::Action on_response_body(const extproc::Body&, extproc::EndOfStream) override {
+      return extproc::proceed();
+    }
+  };
+};
+
+class Typed : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr const char* response_body_types[] = {"text", nullptr};
+  struct Stream : extproc::Stream<Typed> {
+    using extproc::Stream<Typed>::Stream;
+    extproc::Action on_response_body(const extproc::Body&, extproc::EndOfStream) override {
+      return extproc::proceed();
+    }
+  };
+};
+
+TEST(Descriptor, says_what_the_class_does_with_bodies) {
+  static constexpr extproc_plugin kEditing = describe<Editing>("test.editing", "1");
+  static_assert(kEditing.phases ==
+                (EXTPROC_PHASE_BIT(EXTPROC_REQUEST_BODY) | EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY)));
+  EXPECT_EQ(kEditing.request_body_access, EXTPROC_ACCESS_WHOLE);
+  EXPECT_EQ(kEditing.response_body_access, EXTPROC_ACCESS_OBSERVE);
+  ASSERT_NE(kEditing.request_body_types, nullptr);
+  EXPECT_STREQ(kEditing.request_body_types[1], "text");
+  EXPECT_EQ(kEditing.response_body_types, nullptr);
+
+  static constexpr extproc_plugin kJudging = describe<Judging>("test.judging", "1");
+  EXPECT_EQ(kJudging.phases, EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY));
+  EXPECT_EQ(kJudging.request_body_access, EXTPROC_ACCESS_NONE);
+  EXPECT_EQ(kJudging.response_body_access, EXTPROC_ACCESS_WHOLE);
+}
+
+TEST(Descriptor, asks_for_a_newer_host_only_where_it_needs_one) {
+  static constexpr extproc_plugin kEditing = describe<Editing>("test.editing", "1");
+  EXPECT_EQ(kEditing.abi_minor, 1);
+  EXPECT_STREQ(kEditing.required_extensions[0], EXTPROC_CONFIG_1);
+  EXPECT_STREQ(kEditing.required_extensions[1], EXTPROC_BODY_1);
+  EXPECT_EQ(kEditing.required_extensions[2], nullptr);
+
+  static constexpr extproc_plugin kTyped = describe<Typed>("test.typed", "1");
+  EXPECT_EQ(kTyped.abi_minor, 1);
+  EXPECT_EQ(kTyped.required_extensions[1], nullptr);
+
+  static constexpr extproc_plugin kEverything = describe<Everything>("a.b", "1");
+  EXPECT_EQ(kEverything.abi_minor, 0);
+  EXPECT_EQ(kEverything.request_body_types, nullptr);
+}
+
 TEST(Descriptor, ids_are_checked_by_the_compiler) {
   using extproc::detail::is_id;
   static_assert(is_id("example.tenant-header") && is_id("a") && is_id("a1_.b"));

@@ -30,7 +30,12 @@ struct extproc_call {
   uint32_t phase = EXTPROC_REQUEST_HEADERS;
   std::map<uint32_t, Map> maps;
   std::vector<std::string> body;
+  uint32_t body_access = EXTPROC_ACCESS_STREAM;   ///< of the plugin, for the body of this phase
+  bool grpc = false;                              ///< in GRPC mode: the slices are messages
+  bool headers_held = false;                      ///< may a body phase change the headers of its direction?
   std::map<std::string, extproc_status> refused;  ///< by header name: what an edit of it answers
+  extproc_status write_status = EXTPROC_OK;
+  bool takes_pieces = true;  ///< does the data plane take a reply in pieces?
   extproc_status replace_body_status = EXTPROC_OK;
   extproc_status reply_status = EXTPROC_OK;
   extproc_status remove_metadata_status = EXTPROC_OK;
@@ -47,6 +52,22 @@ struct extproc_call {
   std::map<std::string, std::string> attributes;
   std::map<std::string, extproc_value> values;  ///< attributes by name, metadata by "namespace/key"
   std::map<std::string, std::pair<std::string, std::string>> typed_metadata;  ///< type URL and message
+  std::vector<std::string>
+      sent;              ///< what of the body goes on, in the pieces in which it was let go or written
+  size_t taken = 0;      ///< bytes of `body` that were forwarded or dropped
+  uint32_t skipped = 0;  ///< EXTPROC_PHASE_BIT
+  uint64_t extended_ms = 0;
+  bool reply_begun = false;
+  bool reply_ended = false;
+  std::vector<std::string> reply_pieces;
+  Map reply_trailers;
+
+  /// All that goes on of the body.
+  std::string sent_text() const {
+    std::string all;
+    for (const std::string& piece : sent) all += piece;
+    return all;
+  }
 
   // What was lent out.
   std::string last_error;
@@ -129,7 +150,10 @@ class FakeHost : public extproc_host {
     return out;
   }
   static extproc_status check_edit(extproc_call* call, uint32_t map, const std::string& name) {
-    if (map != call->phase) return refuse(call, EXTPROC_TOO_LATE, "that phase is over");
+    const bool held = call->headers_held &&
+                      (call->phase == EXTPROC_REQUEST_BODY || call->phase == EXTPROC_RESPONSE_BODY) &&
+                      map == call->phase - 1;
+    if (map != call->phase && !held) return refuse(call, EXTPROC_TOO_LATE, "that phase is over");
     const auto found = call->refused.find(name);
     if (found != call->refused.end()) return refuse(call, found->second, "refused by the test");
     return name.empty() ? refuse(call, EXTPROC_INVALID, "not a valid header name") : EXTPROC_OK;
@@ -156,6 +180,13 @@ class FakeHost : public extproc_host {
   static const extproc_metadata_api& metadata_table();
   static const extproc_metadata_api_2& metadata_table_2();
   static const extproc_store_api& store_table();
+  static const extproc_body_api& body_table();
+  static const extproc_control_api& control_table();
+  static const extproc_streamed_reply_api& streamed_reply_table();
+
+  /// Moves past the next `size` bytes of the body.
+  static extproc_status take(extproc_call* call, size_t size, bool forward);
+  static void note_reply(extproc_call* call, const extproc_reply* given);
 
   Node config_;
 };
@@ -168,6 +199,9 @@ inline void FakeHost::set_functions() {
     if (name == EXTPROC_METRICS_1) return &metrics_table();
     if (name == EXTPROC_METADATA_1) return &metadata_table();
     if (name == EXTPROC_METADATA_2) return &metadata_table_2();
+    if (name == EXTPROC_BODY_1) return &body_table();
+    if (name == EXTPROC_CONTROL_1) return &control_table();
+    if (name == EXTPROC_STREAMED_REPLY_1) return &streamed_reply_table();
     return name == EXTPROC_STORE_1 ? &store_table() : nullptr;
   };
   log_enabled = [](const extproc_host* host, uint32_t level) -> uint32_t {
@@ -234,12 +268,7 @@ inline void FakeHost::set_functions() {
   };
   reply = [](extproc_call* call, const extproc_reply* given) -> extproc_status {
     if (call->reply_status != EXTPROC_OK) return refuse(call, call->reply_status, "no reply now");
-    call->replied = given->status;
-    call->reply_text =
-        text(given->body) + "|" + text(given->details) + "|" + std::to_string(given->grpc_status);
-    for (size_t i = 0; i < given->headers_count; ++i) {
-      call->reply_text += "|" + text(given->headers[i].name) + "=" + text(given->headers[i].value);
-    }
+    note_reply(call, given);
     return EXTPROC_OK;
   };
   fail = [](extproc_call* call, uint32_t code, extproc_str why) {
@@ -486,6 +515,101 @@ inline const extproc_store_api& FakeHost::store_table() {
   return kTable;
 }
 
+inline void FakeHost::note_reply(extproc_call* call, const extproc_reply* given) {
+  call->replied = given->status;
+  call->reply_text =
+      text(given->body) + "|" + text(given->details) + "|" + std::to_string(given->grpc_status);
+  for (size_t i = 0; i < given->headers_count; ++i) {
+    call->reply_text += "|" + text(given->headers[i].name) + "=" + text(given->headers[i].value);
+  }
+}
+
+inline extproc_status FakeHost::take(extproc_call* call, size_t size, bool forward) {
+  if (call->body_access < EXTPROC_ACCESS_EDIT_CHUNK)
+    return refuse(call, EXTPROC_UNSUPPORTED, "this plugin observes");
+  size_t before = 0, moved = 0;
+  std::vector<std::string> pieces;
+  for (const std::string& slice : call->body) {
+    const size_t from = std::max(call->taken, before) - before;
+    before += slice.size();
+    if (from >= slice.size() || moved == size) continue;
+    const size_t bytes = std::min(slice.size() - from, size - moved);
+    if (call->grpc && bytes != slice.size()) return refuse(call, EXTPROC_UNSUPPORTED, "whole messages only");
+    pieces.push_back(slice.substr(from, bytes));
+    moved += bytes;
+  }
+  call->taken += moved;
+  if (forward) call->sent.insert(call->sent.end(), pieces.begin(), pieces.end());
+  return EXTPROC_OK;
+}
+
+inline const extproc_body_api& FakeHost::body_table() {
+  static constexpr extproc_body_api kTable = {
+      sizeof(extproc_body_api),
+      0,
+      [](extproc_call* call, extproc_str bytes) -> extproc_status {
+        if (call->body_access < EXTPROC_ACCESS_EDIT_CHUNK)
+          return refuse(call, EXTPROC_UNSUPPORTED, "this plugin observes");
+        if (call->write_status != EXTPROC_OK) return refuse(call, call->write_status, "no more bytes");
+        call->sent.push_back(text(bytes));
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, size_t size) { return take(call, size, true); },
+      [](extproc_call* call, size_t size) { return take(call, size, false); },
+  };
+  return kTable;
+}
+
+inline const extproc_control_api& FakeHost::control_table() {
+  static constexpr extproc_control_api kTable = {
+      sizeof(extproc_control_api),
+      0,
+      [](extproc_call* call, uint32_t phases) -> extproc_status {
+        if (phases >= EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY))
+          return refuse(call, EXTPROC_INVALID, "no such phase");
+        call->skipped |= phases;
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, uint64_t milliseconds) -> extproc_status {
+        if (milliseconds == 0) return refuse(call, EXTPROC_INVALID, "at least 1 ms");
+        if (call->extended_ms != 0) return refuse(call, EXTPROC_UNSUPPORTED, "once a message");
+        call->extended_ms = milliseconds;
+        return EXTPROC_OK;
+      },
+  };
+  return kTable;
+}
+
+inline const extproc_streamed_reply_api& FakeHost::streamed_reply_table() {
+  static constexpr extproc_streamed_reply_api kTable = {
+      sizeof(extproc_streamed_reply_api),
+      0,
+      [](extproc_call* call, const extproc_reply* given) -> extproc_status {
+        if (call->phase != EXTPROC_REQUEST_HEADERS) return refuse(call, EXTPROC_TOO_LATE, "no reply now");
+        note_reply(call, given);
+        call->reply_begun = true;
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, extproc_str bytes) -> extproc_status {
+        if (!call->reply_begun || call->reply_ended)
+          return refuse(call, EXTPROC_TOO_LATE, "no reply is open");
+        if (call->write_status != EXTPROC_OK) return refuse(call, call->write_status, "no more bytes");
+        call->reply_pieces.push_back(text(bytes));
+        return EXTPROC_OK;
+      },
+      [](extproc_call* call, const extproc_header* trailers, size_t count) -> extproc_status {
+        if (!call->reply_begun || call->reply_ended)
+          return refuse(call, EXTPROC_TOO_LATE, "no reply is open");
+        call->reply_ended = true;
+        if (count != 0 && !call->takes_pieces) return refuse(call, EXTPROC_UNSUPPORTED, "sent as one");
+        for (size_t i = 0; i < count; ++i)
+          call->reply_trailers.emplace_back(text(trailers[i].name), text(trailers[i].value));
+        return EXTPROC_OK;
+      },
+  };
+  return kTable;
+}
+
 /// One instance of a plugin on a fake host, and one stream of it.
 class Driver {
  public:
@@ -513,6 +637,26 @@ class Driver {
     call.phase = phase;
     if (!begun_ && begin(call) != EXTPROC_CONTINUE) return EXTPROC_FAIL;
     return descriptor_.on_phase(instance_, state(), &call, phase, flags);
+  }
+
+  /// A piece of a body arrives: behind what the plugin held back before, which is kept in `call`. What goes on is
+  /// added to call.sent.
+  extproc_action body(extproc_call& call, uint32_t phase, const std::string& piece, uint32_t flags = 0) {
+    call.body_access =
+        phase == EXTPROC_REQUEST_BODY ? descriptor_.request_body_access : descriptor_.response_body_access;
+    if (!piece.empty()) call.body.push_back(piece);
+    call.taken = 0;
+    const extproc_action action = run(call, phase, flags);
+    std::string left;
+    for (const std::string& slice : call.body) left += slice;
+    left.erase(0, call.taken);
+    call.body.clear();
+    if (left.empty()) return action;
+    if (action == EXTPROC_HOLD)
+      call.body.push_back(left);
+    else if (action == EXTPROC_CONTINUE || action == EXTPROC_FINISH)
+      call.sent.push_back(left);
+    return action;
   }
 
   void end(uint32_t reason = EXTPROC_END_COMPLETED) {

@@ -26,10 +26,11 @@ using testing::IsEmpty;
 using testing::Optional;
 using testing::Pair;
 
-/// Does in each phase what the test puts here.
+/// Does in each phase what the test puts here. It looks at request bodies and changes response bodies.
 class Scripted : public extproc::Plugin {
  public:
   Scripted(const extproc::Config&, extproc::Host&) {}
+  static constexpr extproc::BodyAccess response_body_access = extproc::BodyAccess::kStream;
 
   struct Stream : extproc::Stream<Scripted> {
     using extproc::Stream<Scripted>::Stream;
@@ -37,6 +38,7 @@ class Scripted : public extproc::Plugin {
       return on_headers(*this, headers, end);
     }
     Action on_request_body(const Body& body, EndOfStream end) override { return on_body(body, end); }
+    Action on_response_body(Body& body, EndOfStream end) override { return on_edit(*this, body, end); }
     Action on_request_trailers(HeaderMap& map) override { return on_headers(*this, map, EndOfStream(true)); }
     void on_local_reply(extproc::LocalReply& reply) override {
       reply.headers().set("x-seen", std::to_string(reply.status()));
@@ -46,34 +48,44 @@ class Scripted : public extproc::Plugin {
     // What a Stream keeps for itself, for the scripts.
     using extproc::Stream<Scripted>::attribute;
     using extproc::Stream<Scripted>::attribute_value;
+    using extproc::Stream<Scripted>::begin_reply;
     using extproc::Stream<Scripted>::clear_route_cache;
+    using extproc::Stream<Scripted>::extend_timeout;
     using extproc::Stream<Scripted>::facts;
+    using extproc::Stream<Scripted>::held_response_headers;
     using extproc::Stream<Scripted>::host;
     using extproc::Stream<Scripted>::last_error;
     using extproc::Stream<Scripted>::metadata;
     using extproc::Stream<Scripted>::metadata_value;
     using extproc::Stream<Scripted>::remove_dynamic_metadata;
     using extproc::Stream<Scripted>::replace_body;
+    using extproc::Stream<Scripted>::reply_stream;
     using extproc::Stream<Scripted>::request_headers;
     using extproc::Stream<Scripted>::response_headers;
     using extproc::Stream<Scripted>::set_dynamic_metadata;
     using extproc::Stream<Scripted>::set_typed_dynamic_metadata;
+    using extproc::Stream<Scripted>::skip;
     using extproc::Stream<Scripted>::store;
+    using extproc::Stream<Scripted>::try_begin_reply;
     using extproc::Stream<Scripted>::try_clear_route_cache;
     using extproc::Stream<Scripted>::try_remove_dynamic_metadata;
     using extproc::Stream<Scripted>::try_replace_body;
     using extproc::Stream<Scripted>::try_set_dynamic_metadata;
     using extproc::Stream<Scripted>::try_set_typed_dynamic_metadata;
     using extproc::Stream<Scripted>::typed_metadata;
+    using extproc::Stream<Scripted>::try_extend_timeout;
+    using extproc::Stream<Scripted>::try_skip;
   };
 
   static std::function<Action(Stream&, HeaderMap&, EndOfStream)> on_headers;
   static std::function<Action(const Body&, EndOfStream)> on_body;
+  static std::function<Action(Stream&, Body&, EndOfStream)> on_edit;
   static std::function<void(const extproc::StreamEnd&)> on_stream_end;
 };
 
 std::function<Action(Scripted::Stream&, HeaderMap&, EndOfStream)> Scripted::on_headers;
 std::function<Action(const Body&, EndOfStream)> Scripted::on_body;
+std::function<Action(Scripted::Stream&, Body&, EndOfStream)> Scripted::on_edit;
 std::function<void(const extproc::StreamEnd&)> Scripted::on_stream_end;
 
 constexpr extproc_plugin kScripted = extproc::detail::describe<Scripted>("test.scripted", "1");
@@ -97,6 +109,20 @@ class StreamTest : public testing::Test {
       }
     };
     return driver_.run(call_, phase, flags);
+  }
+
+  /// Runs `script` as the response body phase.
+  template <typename Script>
+  extproc_action in_body(const std::string& piece, Script script, uint32_t flags = 0) {
+    Scripted::on_edit = [script](Scripted::Stream& stream, Body& body, EndOfStream end) -> Action {
+      if constexpr (std::is_void_v<decltype(script(stream, body, end))>) {
+        script(stream, body, end);
+        return extproc::proceed();
+      } else {
+        return script(stream, body, end);
+      }
+    };
+    return driver_.body(call_, EXTPROC_RESPONSE_BODY, piece, flags);
   }
 
   FakeHost host_;
@@ -209,6 +235,155 @@ TEST_F(StreamTest, a_body_is_slices_or_one_view) {
     return extproc::proceed();
   };
   driver_.run(call_, EXTPROC_REQUEST_BODY);
+}
+
+TEST_F(StreamTest, the_end_of_a_body_is_told_whether_trailers_follow_or_not) {
+  for (const auto& [flags, ends] : std::initializer_list<std::pair<uint32_t, bool>>{
+           {EXTPROC_END_OF_STREAM, true}, {EXTPROC_END_OF_BODY, true}, {EXTPROC_PARTIAL_BODY, false}}) {
+    in_body("x", [&, wanted = ends](S&, Body&, EndOfStream end) { EXPECT_EQ(bool(end), wanted); }, flags);
+  }
+}
+
+TEST_F(StreamTest, a_body_says_whether_it_is_a_part_and_whether_it_is_compressed) {
+  in_body(
+      "x",
+      [](S&, Body& body, EndOfStream) {
+        EXPECT_TRUE(body.partial());
+        EXPECT_FALSE(body.compressed());
+      },
+      EXTPROC_PARTIAL_BODY);
+  in_body(
+      "x",
+      [](S&, Body& body, EndOfStream) {
+        EXPECT_FALSE(body.partial());
+        EXPECT_TRUE(body.compressed());
+      },
+      EXTPROC_COMPRESSED_MESSAGE);
+}
+
+TEST_F(StreamTest, a_body_is_replaced_cleared_and_appended_to) {
+  in_body("old", [](S&, Body& body, EndOfStream) { body.replace("new"); });
+  EXPECT_THAT(call_.sent, ElementsAre("new"));
+  in_body("gone", [](S&, Body& body, EndOfStream) { body.clear(); });
+  EXPECT_THAT(call_.sent, ElementsAre("new"));
+  in_body("kept", [](S&, Body& body, EndOfStream) { body.append("more"); });
+  EXPECT_THAT(call_.sent, ElementsAre("new", "kept", "more"));
+}
+
+TEST_F(StreamTest, a_body_is_cut_anew_and_what_is_left_goes_on) {
+  in_body("one two three", [](S&, Body& body, EndOfStream) {
+    body.forward(4);
+    body.drop(3);
+    body.write("2");
+    EXPECT_EQ(body.view(), "one two three");
+  });
+  EXPECT_THAT(call_.sent, ElementsAre("one ", "2", " three"));
+}
+
+TEST_F(StreamTest, what_is_held_stands_before_the_next_piece) {
+  EXPECT_EQ(in_body("abc",
+                    [](S&, Body& body, EndOfStream) {
+                      body.forward(1);
+                      return extproc::hold();
+                    }),
+            EXTPROC_HOLD);
+  EXPECT_THAT(call_.sent, ElementsAre("a"));
+  in_body("def", [](S&, Body& body, EndOfStream) {
+    EXPECT_EQ(body.slice_count(), 2U);
+    EXPECT_EQ(body.view(), "bcdef");
+  });
+  EXPECT_EQ(call_.sent_text(), "abcdef");
+}
+
+TEST_F(StreamTest, a_refused_change_of_a_body_throws_or_returns_its_status_and_changes_nothing) {
+  call_.write_status = EXTPROC_LIMIT;
+  in_body("old", [](S& stream, Body& body, EndOfStream) {
+    EXPECT_EQ(body.try_write("x"), Status::kLimit);
+    EXPECT_EQ(stream.last_error(), "no more bytes");
+    EXPECT_EQ(body.try_replace("x"), Status::kLimit);
+    EXPECT_EQ(body.try_append("x"), Status::kLimit);
+    EXPECT_THROW(body.write("x"), Refused);
+    EXPECT_THROW(body.append("x"), Refused);
+    EXPECT_THROW(body.replace("x"), Refused);
+  });
+  EXPECT_THAT(call_.sent, ElementsAre("old"));
+  call_.grpc = true;
+  EXPECT_EQ(in_body("message", [](S&, Body& body, EndOfStream) { body.forward(1); }), EXTPROC_FAIL);
+  EXPECT_EQ(call_.failure, "forward of the body: unsupported: whole messages only");
+  in_body("message", [](S&, Body& body, EndOfStream) { EXPECT_THROW(body.drop(1), Refused); });
+}
+
+TEST_F(StreamTest, headers_that_are_held_can_be_edited_in_a_body_phase) {
+  call_.maps[EXTPROC_RESPONSE_HEADERS] = {{"a", "1"}};
+  in_body("x", [](S& stream, Body&, EndOfStream) {
+    EXPECT_EQ(stream.held_response_headers().try_set("a", "2"), Status::kTooLate);
+  });
+  call_.headers_held = true;
+  in_body("x", [](S& stream, Body& body, EndOfStream) {
+    stream.held_response_headers().set("size", std::to_string(body.size()));
+  });
+  EXPECT_EQ(call_.maps[EXTPROC_RESPONSE_HEADERS], (Map{{"a", "1"}, {"size", "1"}}));
+}
+
+TEST_F(StreamTest, headers_are_held) {
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) { return extproc::hold(); }), EXTPROC_HOLD);
+  host_.abi_minor = 0;
+  EXPECT_EQ(in_headers([](S&, HeaderMap&, EndOfStream) { return extproc::hold(); }), EXTPROC_FAIL);
+  EXPECT_EQ(call_.failure, "hold: unsupported: this server is too old, it speaks contract 1.0");
+}
+
+TEST_F(StreamTest, phases_are_skipped) {
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    stream.skip(extproc::Phase::kResponseHeaders, extproc::Phase::kResponseTrailers);
+    stream.skip(extproc::Phase::kRequestTrailers);
+  });
+  EXPECT_EQ(call_.skipped, EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_HEADERS) |
+                               EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_TRAILERS) |
+                               EXTPROC_PHASE_BIT(EXTPROC_REQUEST_TRAILERS));
+}
+
+TEST_F(StreamTest, the_timeout_is_extended_once) {
+  in_headers([](S& stream, HeaderMap&, EndOfStream) {
+    EXPECT_EQ(stream.try_extend_timeout(std::chrono::milliseconds(0)), Status::kInvalid);
+    EXPECT_EQ(stream.try_extend_timeout(std::chrono::milliseconds(-5)), Status::kInvalid);
+    stream.extend_timeout(std::chrono::seconds(2));
+    EXPECT_THROW(stream.extend_timeout(std::chrono::seconds(3)), Refused);
+  });
+  EXPECT_EQ(call_.extended_ms, 2000U);
+}
+
+TEST_F(StreamTest, a_reply_is_written_in_pieces) {
+  EXPECT_EQ(in_headers([](S& stream, HeaderMap&, EndOfStream) -> Action {
+              extproc::ReplyStream reply =
+                  stream.begin_reply(extproc::reply(200, "first").header("content-type", "text/plain"));
+              reply.write("second");
+              return reply;
+            }),
+            EXTPROC_REPLY);
+  EXPECT_EQ(call_.replied, 200U);
+  EXPECT_EQ(call_.reply_text, "first||-1|content-type=text/plain");
+  in_body("x", [](S& stream, Body& body, EndOfStream) {
+    stream.reply_stream().write(body.view());
+    EXPECT_EQ(stream.try_begin_reply(extproc::reply(200)), Status::kTooLate);
+    EXPECT_THROW(stream.begin_reply(extproc::reply(200)), Refused);
+    stream.reply_stream().end({{"x-pieces", "3"}});
+    EXPECT_EQ(stream.reply_stream().try_end(), Status::kTooLate);
+    EXPECT_THROW(stream.reply_stream().write("late"), Refused);
+  });
+  EXPECT_THAT(call_.reply_pieces, ElementsAre("second", "x"));
+  EXPECT_EQ(call_.reply_trailers, (Map{{"x-pieces", "3"}}));
+  EXPECT_TRUE(call_.reply_ended);
+}
+
+TEST_F(StreamTest, a_reply_that_is_sent_as_one_ends_without_trailers) {
+  call_.takes_pieces = false;
+  in_headers([](S& stream, HeaderMap&, EndOfStream) -> Action {
+    extproc::ReplyStream reply = stream.begin_reply(extproc::reply(200));
+    EXPECT_EQ(reply.try_end({{"a", "b"}}), Status::kUnsupported);
+    return reply;
+  });
+  EXPECT_TRUE(call_.reply_ended);
+  EXPECT_THAT(call_.reply_trailers, IsEmpty());
 }
 
 TEST_F(StreamTest, a_reply_reaches_the_host_whole) {
@@ -443,9 +618,21 @@ TEST(StreamWithoutExtensions, finds_nothing_and_says_unsupported) {
     EXPECT_EQ(stream.store().try_set("a", "b"), Status::kUnsupported);
     EXPECT_EQ(stream.store().get("a"), std::nullopt);
     EXPECT_FALSE(stream.store().remove("a"));
+    EXPECT_EQ(stream.try_skip(extproc::Phase::kRequestBody), Status::kUnsupported);
+    EXPECT_EQ(stream.try_extend_timeout(std::chrono::seconds(1)), Status::kUnsupported);
+    EXPECT_EQ(stream.try_begin_reply(extproc::reply(200)), Status::kUnsupported);
+    EXPECT_EQ(stream.reply_stream().try_write("x"), Status::kUnsupported);
+    EXPECT_EQ(stream.reply_stream().try_end(), Status::kUnsupported);
+    return extproc::proceed();
+  };
+  Scripted::on_edit = [](S&, Body& body, EndOfStream) {
+    EXPECT_EQ(body.try_write("x"), Status::kUnsupported);
+    EXPECT_EQ(body.try_forward(1), Status::kUnsupported);
+    EXPECT_EQ(body.try_drop(1), Status::kUnsupported);
     return extproc::proceed();
   };
   extproc_call call;
+  EXPECT_EQ(driver.body(call, EXTPROC_RESPONSE_BODY, "x"), EXTPROC_CONTINUE);
   EXPECT_EQ(driver.run(call, EXTPROC_REQUEST_HEADERS), EXTPROC_CONTINUE);
 }
 

@@ -41,8 +41,8 @@ class Reply {
   Reply&& details(std::string text) && { return std::move(details(std::move(text))); }
   Reply&& grpc_status(GrpcCode code) && { return std::move(grpc_status(code)); }
 
-  /// Hands the reply to the host, which copies it. Called by the SDK.
-  Status give(const extproc_host* host, extproc_call* call) const {
+  /// Hands the reply to a function of the host, which copies it. Called by the SDK.
+  Status give(extproc_status (*take)(extproc_call*, const extproc_reply*), extproc_call* call) const {
     std::vector<extproc_header> entries;
     entries.reserve(headers_.size());
     for (const auto& [name, value] : headers_)
@@ -55,7 +55,7 @@ class Reply {
     reply.body = detail::to_abi(body_);
     reply.details = detail::to_abi(details_);
     reply.grpc_status = grpc_status_;
-    return detail::to_status(host->reply(call, &reply));
+    return detail::to_status(take(call, &reply));
   }
 
  private:
@@ -66,16 +66,22 @@ class Reply {
   std::int32_t grpc_status_ = -1;
 };
 
-/// What a callback returns: made by proceed(), reply(), fail() and finish().
+class ReplyStream;
+
+/// What a callback returns: made by proceed(), reply(), fail(), finish(), hold() and Stream::begin_reply.
 class [[nodiscard]] Action {
  public:
   /// A Reply is an Action: `return extproc::reply(404);`
   Action(Reply reply) : kind_(EXTPROC_REPLY), reply_(std::make_unique<Reply>(std::move(reply))) {}
+  /// So is a reply in pieces that has begun: `return begin_reply(extproc::reply(200));`
+  Action(const ReplyStream& /*begun*/) noexcept : kind_(EXTPROC_REPLY) {}
 
   /// Tells the host what was decided; returns what the C callback returns. Called by the SDK.
   extproc_action take(const extproc_host* host, extproc_call* call) const {
     if (kind_ == EXTPROC_FAIL) host->fail(call, static_cast<std::uint32_t>(code_), detail::to_abi(text_));
-    if (kind_ == EXTPROC_REPLY) detail::check(reply_->give(host, call), "immediate response", host, call);
+    if (reply_ != nullptr) detail::check(reply_->give(host->reply, call), "immediate response", host, call);
+    if (kind_ == EXTPROC_HOLD && host->abi_minor < 1)
+      throw Refused(Status::kUnsupported, "hold", "this server is too old, it speaks contract 1.0");
     return kind_;
   }
 
@@ -86,6 +92,7 @@ class [[nodiscard]] Action {
 
   friend Action proceed() noexcept;
   friend Action finish() noexcept;
+  friend Action hold() noexcept;
   friend Action fail(GrpcCode code, std::string text) noexcept;
 
   extproc_action kind_;
@@ -106,6 +113,14 @@ inline Action fail(GrpcCode code, std::string text) noexcept { return {code, std
 
 /// Go on, with the edits made so far, and call this plugin no more on this stream but for on_end.
 inline Action finish() noexcept { return Action(EXTPROC_FINISH); }
+
+/// In a body phase, with BodyAccess::kStream and while the body has not ended: keep what was neither forwarded
+/// nor dropped; it stands before the next piece.
+///
+/// In a headers phase: let the headers wait for the body, so that they can still be changed in its callbacks,
+/// see Stream::held_request_headers; until a body callback returns anything else, or the body ends. Where no
+/// body follows, or the data plane sends none before it has got its headers back, it is as proceed().
+inline Action hold() noexcept { return Action(EXTPROC_HOLD); }
 
 }  // namespace v1
 }  // namespace extproc

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <extproc/body_declaration.hpp>
 #include <extproc/config.hpp>
 #include <extproc/stream.hpp>
 
@@ -41,10 +42,10 @@ struct Overrides {
   using S = typename P::Stream;
 
   static constexpr bool kRequestHeaders = EXTPROC_DETAIL_OVERRIDES(on_request_headers);
-  static constexpr bool kRequestBody = EXTPROC_DETAIL_OVERRIDES(on_request_body);
+  static constexpr bool kRequestBody = RequestBody<P>::kWanted;
   static constexpr bool kRequestTrailers = EXTPROC_DETAIL_OVERRIDES(on_request_trailers);
   static constexpr bool kResponseHeaders = EXTPROC_DETAIL_OVERRIDES(on_response_headers);
-  static constexpr bool kResponseBody = EXTPROC_DETAIL_OVERRIDES(on_response_body);
+  static constexpr bool kResponseBody = ResponseBody<P>::kWanted;
   static constexpr bool kResponseTrailers = EXTPROC_DETAIL_OVERRIDES(on_response_trailers);
   static constexpr bool kLocalReply = EXTPROC_DETAIL_OVERRIDES(on_local_reply);
 
@@ -106,8 +107,8 @@ class Entries {
     const extproc_host* table = static_cast<Instance*>(instance)->host.table();
     S& stream = stream_in(state);
     StreamAccess::set_call<P>(stream, call);
-    const extproc_action action =
-        guarded(table, call, [&] { return run(stream, table, call, phase, flags); });
+    const extproc_action action = guarded(
+        table, call, [&] { return run(stream, static_cast<Instance*>(instance)->host, call, phase, flags); });
     StreamAccess::set_call<P>(stream, nullptr);
     return action;
   }
@@ -149,17 +150,20 @@ class Entries {
 
   static S& stream_in(void* state) noexcept { return *std::launder(static_cast<S*>(state)); }
 
-  static extproc_action run(S& stream, const extproc_host* table, extproc_call* call, std::uint32_t phase,
+  static extproc_action run(S& stream, const Host& host, extproc_call* call, std::uint32_t phase,
                             std::uint32_t flags) {
-    const EndOfStream end((flags & EXTPROC_END_OF_STREAM) != 0);
+    const extproc_host* table = host.table();
+    const EndOfStream end((flags & (EXTPROC_END_OF_STREAM | EXTPROC_END_OF_BODY)) != 0);
     Stream<P>& base = stream;  // so that an override may be private
     switch (phase) {
       case EXTPROC_REQUEST_HEADERS: {
         HeaderMap headers(table, call, phase);
         return base.on_request_headers(headers, end).take(table, call);
       }
-      case EXTPROC_REQUEST_BODY:
-        return base.on_request_body(Body(table, call), end).take(table, call);
+      case EXTPROC_REQUEST_BODY: {
+        Body body(host, call, flags);
+        return base.on_request_body(body, end).take(table, call);
+      }
       case EXTPROC_REQUEST_TRAILERS: {
         HeaderMap trailers(table, call, phase);
         return base.on_request_trailers(trailers).take(table, call);
@@ -168,8 +172,10 @@ class Entries {
         HeaderMap headers(table, call, phase);
         return base.on_response_headers(headers, end).take(table, call);
       }
-      case EXTPROC_RESPONSE_BODY:
-        return base.on_response_body(Body(table, call), end).take(table, call);
+      case EXTPROC_RESPONSE_BODY: {
+        Body body(host, call, flags);
+        return base.on_response_body(body, end).take(table, call);
+      }
       case EXTPROC_RESPONSE_TRAILERS: {
         HeaderMap trailers(table, call, phase);
         return base.on_response_trailers(trailers).take(table, call);
@@ -215,6 +221,8 @@ class Entries {
 
 /// The extensions that every plugin of this SDK needs: without its configuration none can work.
 inline constexpr const char* kRequiredExtensions[] = {EXTPROC_CONFIG_1, nullptr};
+/// The same for one that changes bodies.
+inline constexpr const char* kRequiredToEdit[] = {EXTPROC_CONFIG_1, EXTPROC_BODY_1, nullptr};
 
 inline constexpr char kBuildInfo[] = "extproc SDK " EXTPROC_SDK_VERSION ", " EXTPROC_SDK_COMPILER;
 
@@ -250,17 +258,21 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
                 "the plugin's Stream must derive from extproc::Stream<the plugin>");
   static_assert(sizeof(typename P::Stream) <= std::size_t{64} * 1024, "a Stream may take at most 64 KiB");
   static_assert(alignof(typename P::Stream) <= 64, "a Stream may be aligned to at most 64 bytes");
+  using Request = RequestBody<P>;
+  using Response = ResponseBody<P>;
+  constexpr bool kEdits = Request::kEdits || Response::kEdits;
   extproc_plugin made{};
   made.struct_size = sizeof(extproc_plugin);
   made.abi_major = EXTPROC_ABI_MAJOR;
-  made.abi_minor = 0;  // the lowest host that will do, not the newest that is known
+  // The lowest host that will do, not the newest that is known.
+  made.abi_minor = kEdits || Request::kTypes != nullptr || Response::kTypes != nullptr ? 1 : 0;
   made.id = id;
   made.version = version;
   made.build_info = kBuildInfo;
-  made.required_extensions = kRequiredExtensions;
+  made.required_extensions = kEdits ? kRequiredToEdit : kRequiredExtensions;
   made.phases = Overrides<P>::kPhases;
-  made.request_body_access = Overrides<P>::kRequestBody ? EXTPROC_ACCESS_OBSERVE : EXTPROC_ACCESS_NONE;
-  made.response_body_access = Overrides<P>::kResponseBody ? EXTPROC_ACCESS_OBSERVE : EXTPROC_ACCESS_NONE;
+  made.request_body_access = Request::kAccess;
+  made.response_body_access = Response::kAccess;
   made.stream_state_size = sizeof(typename P::Stream);
   made.stream_state_align = alignof(typename P::Stream);
   made.create = &Entries<P>::create;
@@ -269,6 +281,8 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
   made.on_phase = &Entries<P>::on_phase;
   made.stream_end = &Entries<P>::stream_end;
   made.attributes = DeclaredAttributes<P>::kNames;
+  made.request_body_types = Request::kTypes;
+  made.response_body_types = Response::kTypes;
   return made;
 }
 

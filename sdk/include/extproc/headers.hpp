@@ -138,13 +138,14 @@ class Headers {
   std::uint32_t map_;
 };
 
-/// The header map of the current phase, which can be edited. Each edit exists twice: `set` throws Refused if
+/// A header map that can be edited: that of the current phase, or in a body callback that of the direction's
+/// headers while they are held. Each edit exists twice: `set` throws Refused if
 /// the host refuses, `try_set` returns the Status. A refused edit changes nothing. Names and values are
 /// copied by the host.
 ///
 /// Refusals: kInvalid for bytes that are not allowed, kForbidden for names that the data plane would not
-/// change (host, :method, x-envoy-* by default), kLimit for too many headers, kTooLate outside the map's own
-/// phase.
+/// change (host, :method, x-envoy-* by default), kLimit for too many headers, kTooLate when the data
+/// plane has its headers back: for trailers, and for headers that are not held, outside the map's own phase.
 class HeaderMap : public Headers {
  public:
   using Headers::Headers;

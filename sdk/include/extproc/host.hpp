@@ -37,7 +37,11 @@ class Host {
         metadata_(static_cast<const extproc_metadata_api*>(table->get_extension(table, EXTPROC_METADATA_1))),
         metadata_2_(
             static_cast<const extproc_metadata_api_2*>(table->get_extension(table, EXTPROC_METADATA_2))),
-        store_(static_cast<const extproc_store_api*>(table->get_extension(table, EXTPROC_STORE_1))) {}
+        store_(static_cast<const extproc_store_api*>(table->get_extension(table, EXTPROC_STORE_1))),
+        body_(static_cast<const extproc_body_api*>(table->get_extension(table, EXTPROC_BODY_1))),
+        control_(static_cast<const extproc_control_api*>(table->get_extension(table, EXTPROC_CONTROL_1))),
+        streamed_reply_(static_cast<const extproc_streamed_reply_api*>(
+            table->get_extension(table, EXTPROC_STREAMED_REPLY_1))) {}
 
   /// The configured name of this plugin: the `name` of its [[plugin]] entry. Valid as long as the plugin.
   std::string_view name() const noexcept { return detail::from_abi(table_->plugin_name); }
@@ -108,6 +112,9 @@ class Host {
   const extproc_metadata_api* metadata_table() const noexcept { return metadata_; }
   const extproc_metadata_api_2* metadata_table_2() const noexcept { return metadata_2_; }
   const extproc_store_api* store_table() const noexcept { return store_; }
+  const extproc_body_api* body_table() const noexcept { return body_; }
+  const extproc_control_api* control_table() const noexcept { return control_; }
+  const extproc_streamed_reply_api* streamed_reply_table() const noexcept { return streamed_reply_; }
 
   /// Could a metric not be made? Asked by the SDK after the plugin's constructor.
   bool metric_failed() const noexcept { return metric_failed_; }
@@ -129,6 +136,9 @@ class Host {
   const extproc_metadata_api* metadata_;
   const extproc_metadata_api_2* metadata_2_;
   const extproc_store_api* store_;
+  const extproc_body_api* body_;
+  const extproc_control_api* control_;
+  const extproc_streamed_reply_api* streamed_reply_;
   bool metric_failed_ = false;
 };
 

@@ -22,6 +22,8 @@
 #include <extproc/headers.hpp>
 #include <extproc/host.hpp>
 #include <extproc/metrics.hpp>
+#include <extproc/phase.hpp>
+#include <extproc/reply_stream.hpp>
 #include <extproc/status.hpp>
 #include <extproc/store.hpp>
 #include <extproc/stream.hpp>

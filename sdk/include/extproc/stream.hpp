@@ -1,15 +1,19 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include <extproc/action.hpp>
 #include <extproc/body.hpp>
 #include <extproc/facts.hpp>
 #include <extproc/headers.hpp>
 #include <extproc/host.hpp>
+#include <extproc/phase.hpp>
+#include <extproc/reply_stream.hpp>
 #include <extproc/store.hpp>
 #include <extproc/value.hpp>
 
@@ -99,10 +103,16 @@ class Stream {
     static_cast<void>(headers), static_cast<void>(end);
     return proceed();
   }
-  /// One piece of the body, read-only. `end`: the last one, and no trailers follow.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverloaded-virtual"  // a Stream overrides one of two
+  /// The body, or one piece of it, to look at. `end`: no more of it comes to this plugin.
   virtual Action on_request_body(const Body& body, EndOfStream end) {
     static_cast<void>(body), static_cast<void>(end);
     return proceed();
+  }
+  /// The same, to change it; the plugin class declares request_body_access, see BodyAccess.
+  virtual Action on_request_body(Body& body, EndOfStream end) {
+    return on_request_body(std::as_const(body), end);
   }
   virtual Action on_request_trailers(HeaderMap& trailers) {
     static_cast<void>(trailers);
@@ -117,6 +127,10 @@ class Stream {
     static_cast<void>(body), static_cast<void>(end);
     return proceed();
   }
+  virtual Action on_response_body(Body& body, EndOfStream end) {
+    return on_response_body(std::as_const(body), end);
+  }
+#pragma GCC diagnostic pop
   virtual Action on_response_trailers(HeaderMap& trailers) {
     static_cast<void>(trailers);
     return proceed();
@@ -138,6 +152,12 @@ class Stream {
   Headers request_trailers() const noexcept { return map(EXTPROC_REQUEST_TRAILERS); }
   Headers response_headers() const noexcept { return map(EXTPROC_RESPONSE_HEADERS); }
   Headers response_trailers() const noexcept { return map(EXTPROC_RESPONSE_TRAILERS); }
+
+  /// In a body callback: the headers of that direction, to change them while the data plane still has them.
+  /// So it is after hold() in the headers phase, and in body modes in which the data plane keeps them
+  /// anyhow; otherwise edits are refused with kTooLate.
+  HeaderMap held_request_headers() noexcept { return editable(EXTPROC_REQUEST_HEADERS); }
+  HeaderMap held_response_headers() noexcept { return editable(EXTPROC_RESPONSE_HEADERS); }
 
   /// An attribute that the data plane was configured to send ("xds.route_name"), as text: true or false,
   /// numbers in their shortest form, lists and structs as JSON. Valid until the end of the callback.
@@ -252,11 +272,53 @@ class Stream {
     return detail::to_status(host_->table()->replace_body(call_, detail::to_abi(body)));
   }
 
-  /// In on_request_headers: asks the data plane to choose the route anew, for the headers as they are after
-  /// this phase. Envoy heeds it only together with a header change.
+  /// In on_request_headers, or in on_request_body while the headers are held: asks the data plane to choose
+  /// the route anew, for the headers as they are after this phase. Envoy heeds it only together with a header
+  /// change.
   void clear_route_cache() { check("clear the route cache", try_clear_route_cache()); }
   Status try_clear_route_cache() noexcept {
     return detail::to_status(host_->table()->clear_route_cache(call_));
+  }
+
+  /// Begins a local reply in pieces, in on_request_headers; return what it gives. The body of `reply` is the
+  /// first piece. kTooLate in other phases.
+  ReplyStream begin_reply(const Reply& reply) {
+    check("begin a reply", try_begin_reply(reply));
+    return reply_stream();
+  }
+  Status try_begin_reply(const Reply& reply) {
+    const extproc_streamed_reply_api* api = host_->streamed_reply_table();
+    return api == nullptr ? Status::kUnsupported : reply.give(api->begin, call_);
+  }
+  /// The reply that has begun.
+  ReplyStream reply_stream() noexcept { return ReplyStream(*host_, call_); }
+
+  /// Leaves phases out for the rest of this stream: skip(Phase::kResponseHeaders, Phase::kResponseBody). When
+  /// no plugin wants what is left, the server ends the stream or asks the data plane to send less, where that
+  /// loses nothing. What this plugin held of a body goes on. Also in the constructor of Stream.
+  template <typename... Phases>
+  void skip(Phase first, Phases... more) {
+    check("skip phases", try_skip(first, more...));
+  }
+  template <typename... Phases>
+  Status try_skip(Phase first, Phases... more) noexcept {
+    static_assert((std::is_same_v<Phases, Phase> && ...), "skip takes phases: extproc::Phase::kResponseBody");
+    const extproc_control_api* api = host_->control_table();
+    const std::uint32_t bits = (phase_bit(first) | ... | phase_bit(more));
+    return api == nullptr ? Status::kUnsupported : detail::to_status(api->skip(call_, bits));
+  }
+
+  /// Asks the data plane for so much time, from now, to wait for the answer to the message at hand; at least
+  /// one millisecond, once per message. kUnsupported where the data plane has no timer, or where the operator
+  /// did not say (data_plane.max_message_timeout) that it allows so much.
+  void extend_timeout(std::chrono::milliseconds time) {
+    check("extend the timeout", try_extend_timeout(time));
+  }
+  Status try_extend_timeout(std::chrono::milliseconds time) noexcept {
+    const extproc_control_api* api = host_->control_table();
+    if (api == nullptr) return Status::kUnsupported;
+    const auto count = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+    return detail::to_status(api->extend_timeout(call_, count));
   }
 
   /// Why the last host call of this callback was refused. Valid until the next host call.
@@ -272,6 +334,10 @@ class Stream {
     const extproc_value* value = nullptr;
     if (api == nullptr || ask(*api, &value) != EXTPROC_OK) return std::nullopt;
     return Value(api, value);
+  }
+  HeaderMap editable(std::uint32_t id) noexcept { return HeaderMap(host_->table(), call_, id); }
+  static constexpr std::uint32_t phase_bit(Phase phase) noexcept {
+    return EXTPROC_PHASE_BIT(static_cast<std::uint32_t>(phase));
   }
   void check(std::string_view what, Status status) const {
     if (status != Status::kOk) detail::check(status, what, host_->table(), call_);
