@@ -177,6 +177,10 @@ TEST(Descriptor, asks_for_a_newer_host_only_where_it_needs_one) {
   EXPECT_EQ(kTyped.abi_minor, 1);
   EXPECT_EQ(kTyped.required_extensions[1], nullptr);
 
+  static constexpr extproc_plugin kJudging = describe<Judging>("test.judging", "1");
+  EXPECT_EQ(kJudging.abi_minor, 1);
+  EXPECT_STREQ(kJudging.required_extensions[1], EXTPROC_BODY_1);
+
   static constexpr extproc_plugin kEverything = describe<Everything>("a.b", "1");
   EXPECT_EQ(kEverything.abi_minor, 0);
   EXPECT_EQ(kEverything.request_body_types, nullptr);

@@ -627,7 +627,9 @@ class Driver {
 
   extproc_action begin(extproc_call& call) {
     call.facts.struct_size = sizeof(extproc_stream_facts);
-    const extproc_action action = descriptor_.stream_begin(instance_, state(), &call, &call.facts);
+    const extproc_action action = descriptor_.stream_begin == nullptr
+                                      ? EXTPROC_CONTINUE
+                                      : descriptor_.stream_begin(instance_, state(), &call, &call.facts);
     begun_ = action == EXTPROC_CONTINUE;
     return action;
   }
@@ -663,7 +665,7 @@ class Driver {
     extproc_call call;
     extproc_stream_end info{sizeof(extproc_stream_end), reason, 1, 503, 2000, 1000};
     begun_ = false;
-    descriptor_.stream_end(instance_, state(), &call, &info);
+    if (descriptor_.stream_end != nullptr) descriptor_.stream_end(instance_, state(), &call, &info);
   }
 
  private:
