@@ -572,7 +572,7 @@ inline const extproc_control_api& FakeHost::control_table() {
       },
       [](extproc_call* call, uint64_t milliseconds) -> extproc_status {
         if (milliseconds == 0) return refuse(call, EXTPROC_INVALID, "at least 1 ms");
-        if (call->extended_ms != 0) return refuse(call, EXTPROC_UNSUPPORTED, "once a message");
+        if (call->extended_ms != 0) return refuse(call, EXTPROC_LIMIT, "once a message");
         call->extended_ms = milliseconds;
         return EXTPROC_OK;
       },
