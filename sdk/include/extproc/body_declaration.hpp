@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <type_traits>
 
 #include <extproc/stream.hpp>
@@ -63,7 +64,7 @@ Class* declared_in(Action (Class::*callback)(BodyRef, EndOfStream));
     };                                                                                                      \
     template <typename Q>                                                                                   \
     struct Types<Q, std::void_t<decltype(Q::types[0])>> {                                                   \
-      static constexpr std::size_t kCount = sizeof(Q::types) / sizeof(Q::types[0]);                         \
+      static constexpr std::size_t kCount = std::size(Q::types);                                            \
       static_assert(Q::types[kCount - 1] == nullptr, "the plugin's `" #types "` must end with nullptr");    \
       static_assert(kCount > 1 && Q::types[0] != nullptr,                                                   \
                     "the plugin's `" #types "` names no content type");                                     \

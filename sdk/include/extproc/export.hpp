@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <string>
@@ -246,7 +247,7 @@ struct DeclaredAttributes {
 };
 template <typename P>
 struct DeclaredAttributes<P, std::void_t<decltype(P::attributes[0])>> {
-  static constexpr std::size_t kCount = sizeof(P::attributes) / sizeof(P::attributes[0]);
+  static constexpr std::size_t kCount = std::size(P::attributes);
   static_assert(P::attributes[kCount - 1] == nullptr, "the plugin's `attributes` must end with nullptr");
   static constexpr const char* const* kNames = P::attributes;
 };

@@ -12,7 +12,6 @@ using extproc_test::FakeHost;
 using extproc_test::Map;
 using extproc_test::Table;
 using testing::ElementsAre;
-using testing::IsEmpty;
 
 class JsonRedactor : public testing::TestWithParam<uint32_t> {
  protected:
