@@ -21,15 +21,10 @@ using Metric =
     std::variant<std::unique_ptr<Counter>, std::unique_ptr<FloatCounter>, std::unique_ptr<OpenCount>,
                  std::unique_ptr<Gauge>, std::unique_ptr<Histogram>, Function>;
 
-struct Series {
-  Labels labels;
-  Metric metric;
-};
-
 struct Family {
   std::string help;
   prometheus::MetricType type{};
-  std::vector<Series> series;
+  std::map<Labels, Metric> series;  // of many plugins there are thousands
 };
 
 bool is_label_name(std::string_view name) {
@@ -48,9 +43,9 @@ bool same_label_names(const Labels& a, const Labels& b) {
                                             [](const auto& x, const auto& y) { return x.first == y.first; });
 }
 
-prometheus::ClientMetric to_client_metric(const Series& series) {
+prometheus::ClientMetric to_client_metric(const Labels& labels, const Metric& series) {
   prometheus::ClientMetric out;
-  for (const auto& [name, value] : series.labels) out.label.push_back({name, value});
+  for (const auto& [name, value] : labels) out.label.push_back({name, value});
   std::visit(
       [&out]<typename T>(const T& metric) {
         if constexpr (std::is_same_v<T, std::unique_ptr<Counter>>) {
@@ -76,7 +71,7 @@ prometheus::ClientMetric to_client_metric(const Series& series) {
           out.counter.value = out.gauge.value = metric.read();
         }
       },
-      series.metric);
+      series);
   return out;
 }
 
@@ -155,17 +150,17 @@ struct Registry::State {
     }
     if (family.type != type)
       return absl::InvalidArgumentError("'" + name + "' is a metric of another kind already");
-    for (Series& series : family.series) {
-      if (!same_label_names(series.labels, labels)) {
-        return absl::InvalidArgumentError("'" + name + "' has other labels already");
-      }
-      if (series.labels != labels) continue;
-      if (auto* same = std::get_if<std::unique_ptr<T>>(&series.metric)) return same->get();
+    // They all have the same names.
+    if (!family.series.empty() && !same_label_names(family.series.begin()->first, labels)) {
+      return absl::InvalidArgumentError("'" + name + "' has other labels already");
+    }
+    if (const auto known = family.series.find(labels); known != family.series.end()) {
+      if (auto* same = std::get_if<std::unique_ptr<T>>(&known->second)) return same->get();
       return absl::InvalidArgumentError("'" + name + "' is a metric of another kind already");
     }
     auto metric = make();
     T* made = metric.get();
-    family.series.push_back({labels, std::move(metric)});
+    family.series.emplace(labels, std::move(metric));
     return made;
   }
 
@@ -202,8 +197,7 @@ void Registry::function(const std::string& name, const std::string& help, const 
   Family& family = state_->families[name];
   family.help = help;
   family.type = counts ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge;
-  std::erase_if(family.series, [&](const Series& series) { return series.labels == labels; });
-  family.series.push_back({labels, Function{std::move(read)}});
+  family.series.insert_or_assign(labels, Function{std::move(read)});
 }
 
 absl::StatusOr<FloatCounter*> Registry::try_float_counter(const std::string& name, const std::string& help,
@@ -238,7 +232,8 @@ std::string Registry::text() const {
     const std::lock_guard lock(state_->mutex);
     for (const auto& [name, family] : state_->families) {
       prometheus::MetricFamily out{name, family.help, family.type, {}};
-      for (const Series& series : family.series) out.metric.push_back(to_client_metric(series));
+      for (const auto& [labels, metric] : family.series)
+        out.metric.push_back(to_client_metric(labels, metric));
       if (!out.metric.empty()) all.push_back(std::move(out));
     }
   }
