@@ -69,6 +69,10 @@ void DirectionModel::headers_arrive() {
 
 void DirectionModel::data_arrives(std::string data, bool end) {
   complete_ = complete_ || end;
+  if (local_reply_) {
+    if (duplex()) send_body(data, end);
+    return;
+  }
   if (replaced_) {
     if (end) pass_end();
     return;
@@ -120,6 +124,10 @@ void DirectionModel::trailers_arrive() {
   trailers_arrived_ = true;
   complete_ = true;
   trailers_ = *incoming_.trailers;
+  if (local_reply_) {
+    if (duplex() && mode_.send_trailers) send_trailers();
+    return;
+  }
   if (replaced_ || bypass_) return pass_trailers();
   if (filter_.observability_mode) return show_trailers();
   if (duplex()) {

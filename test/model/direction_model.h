@@ -53,6 +53,13 @@ class DirectionModel {
   Judgement headers_reply(const CommonResponse& reply);
   Judgement body_reply(const CommonResponse& reply);
   Judgement trailers_reply(const HeaderMutation& mutation);
+  /// Could a local reply in pieces begin now, and it does: what still arrives of the request goes to the server, if it
+  /// streams at all, and gets no reply.
+  [[nodiscard]] bool takes_local_reply() const {
+    return state_ == State::kHeaders && (no_body_ || mode_.body == ProcessingMode::NONE ||
+                                         mode_.body == ProcessingMode::FULL_DUPLEX_STREAMED);
+  }
+  void begin_local_reply() { local_reply_ = true; }
   /// The stream to the server is over: what is held goes on unchanged, as does what still comes.
   void stop();
   /// mode_override, before anything of the body was sent.
@@ -132,6 +139,7 @@ class DirectionModel {
   bool trailers_answered_ = false;
   bool replaced_ = false;  // the original body is dropped
   bool bypass_ = false;    // nothing is sent any more
+  bool local_reply_ = false;
 
   std::int64_t send_window_ = 0;
   std::int64_t reply_window_ = 0;

@@ -93,6 +93,11 @@ void DirectionModel::go_on_after_headers() {
   }
   if (duplex()) {
     pass_headers();
+    if (buffered_) {  // came before a mode_override made it full duplex
+      send_body(*std::exchange(buffered_, std::nullopt), complete_ && !trailers_arrived_);
+      body_sent_ = true;
+      if (trailers_arrived_ && mode_.send_trailers) send_trailers();
+    }
     if (body_sent_) state_ = State::kStreamedBody;
     if (trailers_arrived_ && !trailers_sent_ && !body_sent_) pass_trailers();
     return;

@@ -18,6 +18,7 @@ EnvoyModel::EnvoyModel(FilterSettings settings, HttpExchange exchange)
 
 bool EnvoyModel::can_arrive(Side side) const {
   if (immediate_ || failed_ || !direction(side).can_arrive()) return false;
+  if (streamed_ && (streamed_->ended || side == Side::kResponse)) return false;
   const DirectionModel& request = direction(Side::kRequest);
   if (side == Side::kRequest) {
     const bool body_is_next = request.headers_arrived();
@@ -75,6 +76,9 @@ void EnvoyModel::send(Side side, ProcessingRequest message) {
 Judgement EnvoyModel::judge(const ProcessingResponse& reply) {
   if (over_) return refused(Verdict::kAfterEnd, "the stream is over");
   if (immediate_) return refused(Verdict::kAfterImmediate, "an immediate response came before");
+  if (streamed_ && reply.response_case() != Answer::kStreamedImmediateResponse) {
+    return refused(Verdict::kSpurious, "a reply that is no part of the local reply");
+  }
   if (settings_.observability_mode) return refused(Verdict::kUnwanted, "nothing is to be answered");
   if (!any_sent_) return refused(Verdict::kSpurious, "a reply before any message");
   if (Judgement windows = judge_windows(reply); !windows.accepted()) return windows;
@@ -164,7 +168,7 @@ Judgement EnvoyModel::judge_answer(const ProcessingResponse& reply) {
       of_direction = judge_immediate(reply.immediate_response());
       break;
     default:
-      of_direction = refused(Verdict::kSpurious, "streamed_immediate_response is not modelled");
+      of_direction = judge_streamed(reply.streamed_immediate_response());
   }
   of_direction.ignored.insert(of_direction.ignored.end(), judgement.ignored.begin(), judgement.ignored.end());
   return of_direction;
@@ -211,18 +215,67 @@ Judgement EnvoyModel::judge_immediate(const ImmediateResponse& reply) {
   return judgement;
 }
 
+/// A local reply in pieces: headers in answer to the request's, then bodies, and an end or trailers.
+Judgement EnvoyModel::judge_streamed(const StreamedImmediateResponse& reply) {
+  const auto stranger = [](const char* why) { return refused(Verdict::kSpurious, why); };
+  if (reply.has_headers_response()) {
+    const auto& headers = reply.headers_response();
+    return begin_streamed(headers.headers(), headers.end_of_stream());
+  }
+  if (!streamed_) return stranger("a piece of a local reply that has not begun");
+  if (streamed_->ended) return stranger("a piece behind the end of a local reply");
+  if (reply.has_body_response()) {
+    const auto& piece = reply.body_response();
+    streamed_->body += piece.body();
+    streamed_->ended = piece.end_of_stream();
+    return {};
+  }
+  if (!reply.has_trailers_response()) return stranger("a local reply without a part");
+  streamed_->trailers.emplace();
+  for (const auto& header : reply.trailers_response().headers())
+    overwrite(*streamed_->trailers, header.key(), header.raw_value());
+  streamed_->ended = true;
+  return {};
+}
+
+Judgement EnvoyModel::begin_streamed(const envoy::config::core::v3::HeaderMap& headers, bool end) {
+  DirectionModel& request = directions_[index(Side::kRequest)];
+  if (streamed_) return refused(Verdict::kSpurious, "a local reply that has begun already");
+  if (settings_.grpc_data_plane || !request.takes_local_reply()) {
+    return refused(Verdict::kSpurious, "a local reply in pieces that is not taken here");
+  }
+  Passed reply;
+  reply.headers.emplace();
+  // One value a name: Envoy sets them.
+  for (const auto& header : headers.headers()) overwrite(*reply.headers, header.key(), header.raw_value());
+  const auto status = first_value(*reply.headers, ":status");
+  if (!status || status->size() != 3 || *status < "200") {
+    return refused(Verdict::kHeaderMutation, "a local reply without a status of 200 or more");
+  }
+  reply.ended = end;
+  streamed_ = std::move(reply);
+  request.begin_local_reply();
+  return {};
+}
+
 void EnvoyModel::server_ended(bool ok) {
   over_ = true;
   const auto streams = [this](Side side) { return is_duplex(settings_.side(side).body); };
   // To a gRPC client an end without a drain, which is not modelled, is an error where bodies go through the server.
   const bool ends_early = settings_.grpc_data_plane && (streams(Side::kRequest) || streams(Side::kResponse));
   failed_ = (!ok || ends_early) && !settings_.observability_mode && !immediate_;
-  if (failed_ || immediate_) return;
+  // Fails closed, whatever failure_mode_allow says.
+  if (streamed_) failed_ = !streamed_->ended;
+  if (failed_ || immediate_ || streamed_) return;
   for (DirectionModel& direction : directions_) direction.stop();
 }
 
 std::vector<std::string> EnvoyModel::owed() const {
   if (immediate_ || over_ || !any_sent_) return {};
+  if (streamed_) {
+    if (streamed_->ended || direction(Side::kRequest).can_arrive()) return {};
+    return {"the end of the local reply"};
+  }
   std::vector<std::string> owed = direction(Side::kRequest).owed();
   for (auto& reply : direction(Side::kResponse).owed()) owed.push_back(std::move(reply));
   if (settings_.windows && !windows_answered_) owed.emplace_back("server_window_update");

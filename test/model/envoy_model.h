@@ -28,13 +28,13 @@ struct HttpExchange {
 /// replies with the generated classes and knows nothing of the server's code.
 ///
 /// Modelled after Envoy 1.40 with default mutation_rules, and after gRFC A93 for gRPC data planes. Not modelled:
-/// timers, streamed_immediate_response and drains (refused as spurious), bodies over a buffer limit in BUFFERED mode,
-/// retries, 1xx responses (which Envoy never sends).
+/// timers, drains (refused as spurious), bodies over a buffer limit in BUFFERED mode, retries, 1xx responses (which Envoy never sends).
 class EnvoyModel {
  public:
   using ProcessingRequest = envoy::service::ext_proc::v3::ProcessingRequest;
   using ProcessingResponse = envoy::service::ext_proc::v3::ProcessingResponse;
   using ImmediateResponse = envoy::service::ext_proc::v3::ImmediateResponse;
+  using StreamedImmediateResponse = envoy::service::ext_proc::v3::StreamedImmediateResponse;
 
   EnvoyModel(FilterSettings settings, HttpExchange exchange);
   EnvoyModel(const EnvoyModel&) = delete;
@@ -60,6 +60,8 @@ class EnvoyModel {
   [[nodiscard]] const DirectionModel& direction(Side side) const { return directions_[index(side)]; }
   /// The immediate response that the client gets; nothing if none came.
   [[nodiscard]] const std::optional<ImmediateResponse>& immediate() const { return immediate_; }
+  /// The local reply that came in pieces, as far as it has come; nothing if none did.
+  [[nodiscard]] const std::optional<Passed>& streamed_reply() const { return streamed_; }
   /// Could it go out as a whole reply? No, if response headers were on their way before it.
   [[nodiscard]] bool immediate_is_whole() const { return immediate_is_whole_; }
   [[nodiscard]] const Headers& immediate_headers() const { return immediate_headers_; }
@@ -75,6 +77,8 @@ class EnvoyModel {
   Judgement judge_extras(const ProcessingResponse& reply);
   Judgement judge_answer(const ProcessingResponse& reply);
   Judgement judge_immediate(const ImmediateResponse& reply);
+  Judgement judge_streamed(const StreamedImmediateResponse& reply);
+  Judgement begin_streamed(const envoy::config::core::v3::HeaderMap& headers, bool end);
   void override_mode(const ProcessingResponse& reply, bool headers_waited_for, Judgement& judgement);
 
   const FilterSettings settings_;
@@ -89,6 +93,7 @@ class EnvoyModel {
   bool failed_ = false;
   std::optional<ImmediateResponse> immediate_;
   bool immediate_is_whole_ = false;
+  std::optional<Passed> streamed_;
   Headers immediate_headers_;
 };
 

@@ -373,6 +373,43 @@ TEST_F(EnvoyModelTest, a_reply_to_nothing_of_the_wrong_kind_or_without_content_i
   refuse(Verdict::kSpurious, "request_headers {}");
 }
 
+TEST_F(EnvoyModelTest, a_local_reply_comes_in_pieces_while_the_request_still_comes) {
+  request().body = ProcessingMode::FULL_DUPLEX_STREAMED;
+  request().send_trailers = true;
+  exchange_.request.chunks = {"a", "b"};
+  arrive();
+  refuse(Verdict::kSpurious, "streamed_immediate_response { body_response { body: 'x' } }");
+  refuse(Verdict::kHeaderMutation, "streamed_immediate_response { headers_response {} }");
+  accept(R"(streamed_immediate_response { headers_response { headers {
+    headers { key: ":status" raw_value: "201" } headers { key: "a" raw_value: "1" } headers { key: "a" raw_value: "2" } } } })");
+  EXPECT_THAT(arrive(), ElementsAre("request_body 'a'"));
+  refuse(Verdict::kSpurious,
+         "request_body { response { body_mutation { streamed_response { body: 'a' } } } }");
+  accept("streamed_immediate_response { body_response { body: 'x' } }");
+  EXPECT_THAT(arrive(), ElementsAre("request_body 'b' eos"));
+  EXPECT_FALSE(model().owed().empty());
+  accept("streamed_immediate_response { body_response { body: 'y' end_of_stream: true } }");
+  EXPECT_THAT(model().owed(), IsEmpty());
+  EXPECT_TRUE(model().exhausted());
+  EXPECT_EQ(model().streamed_reply()->body, "xy");
+  EXPECT_EQ(*model().streamed_reply()->headers, (Headers{{":status", "201"}, {"a", "2"}}));
+  EXPECT_FALSE(model().passed(kRequest).headers);
+  refuse(Verdict::kSpurious, "streamed_immediate_response { body_response {} }");
+}
+
+TEST_F(EnvoyModelTest, a_local_reply_in_pieces_answers_request_headers_without_a_held_body) {
+  for (const auto mode :
+       {ProcessingMode::BUFFERED, ProcessingMode::STREAMED, ProcessingMode::BUFFERED_PARTIAL}) {
+    model_.reset();
+    request().body = mode;
+    exchange_.request.chunks = {"a"};
+    arrive();
+    refuse(
+        Verdict::kSpurious,
+        R"(streamed_immediate_response { headers_response { headers { headers { key: ":status" raw_value: "200" } } } })");
+  }
+}
+
 TEST_F(EnvoyModelTest, one_body_reply_too_many_is_spurious_in_every_mode) {
   for (const auto mode :
        {ProcessingMode::BUFFERED, ProcessingMode::STREAMED, ProcessingMode::BUFFERED_PARTIAL}) {
@@ -711,6 +748,17 @@ TEST_F(EnvoyModelTest, mode_override_counts_only_where_it_is_allowed_and_takes_b
   arrive();
   accept("request_headers {} mode_override { request_body_mode: BUFFERED }");
   EXPECT_EQ(model().direction(kRequest).mode().body, ProcessingMode::BUFFERED);
+
+  model_.reset();
+  arrive();
+  arrive();
+  accept(
+      "request_headers {} mode_override { request_body_mode: FULL_DUPLEX_STREAMED request_trailer_mode: SEND "
+      "}");
+  EXPECT_THAT(take_sent(), ElementsAre("request_body 'a' eos"));
+  accept(
+      "request_body { response { body_mutation { streamed_response { body: 'b' end_of_stream: true } } } }");
+  EXPECT_EQ(model().passed(kRequest).body, "b");
 
   model_.reset();
   arrive();
