@@ -1,19 +1,14 @@
 // Runs every scenario of test/scenarios in process and over gRPC: both must answer the same.
 
-#include <deque>
 #include <memory>
 #include <string>
 
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
-#include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include "core/engine/process_service.h"
-#include "core/server/transport.h"
-#include "core/telemetry/registry.h"
+#include "test/conformance/peer.h"
 #include "test/conformance/scenario.h"
 #include "test/support/loaded_generation.h"
 
@@ -21,101 +16,6 @@ namespace extprocd::test {
 namespace {
 
 using envoy::service::ext_proc::v3::ProcessingResponse;
-
-struct End {
-  absl::StatusCode code;
-  std::string message;
-};
-
-/// A conversation with the server under test.
-class Peer {
- public:
-  virtual ~Peer() = default;
-  virtual void send(const std::string& message) = 0;
-  /// The next reply; nothing if the stream has ended instead.
-  virtual std::optional<std::string> read() = 0;
-  /// Sends no more, and reads to the end; what comes before it goes to `rest`.
-  virtual End finish(std::vector<std::string>& rest) = 0;
-  /// Whether replies that should not be there can be seen before the end.
-  [[nodiscard]] virtual bool sees_all_at_once() const = 0;
-};
-
-class InProcessPeer final : public Peer, private engine::Sink {
- public:
-  explicit InProcessPeer(engine::ProcessService& service)
-      : stream_(service.open(*this, {.peer = "in process"})) {}
-
-  void send(const std::string& message) override { stream_->receive(engine::Message::copy(message)); }
-  std::optional<std::string> read() override {
-    if (replies_.empty()) return std::nullopt;
-    std::string reply = std::move(replies_.front());
-    replies_.pop_front();
-    return reply;
-  }
-  End finish(std::vector<std::string>& rest) override {
-    if (!end_) stream_->half_closed();
-    rest.assign(replies_.begin(), replies_.end());
-    return end_.value_or(End{absl::StatusCode::kUnknown, "the stream did not end"});
-  }
-  [[nodiscard]] bool sees_all_at_once() const override { return true; }
-
- private:
-  void send(const wire::Pieces& message) override { replies_.push_back(message.joined()); }
-  void finish(const absl::Status& status) override {
-    end_ = End{status.code(), std::string(status.message())};
-  }
-
-  std::unique_ptr<engine::ServerStream> stream_;
-  std::deque<std::string> replies_;
-  std::optional<End> end_;
-};
-
-class GrpcPeer final : public Peer {
- public:
-  explicit GrpcPeer(const std::string& address)
-      : stub_(grpc::CreateChannel(address, grpc::InsecureChannelCredentials())),
-        call_(stub_.PrepareCall(&context_, std::string(transport::Services::kProcess), &queue_)) {
-    call_->StartCall(nullptr);
-    next();
-  }
-
-  void send(const std::string& message) override {
-    const grpc::Slice slice(message);
-    call_->Write(grpc::ByteBuffer(&slice, 1), nullptr);
-    next();
-  }
-  std::optional<std::string> read() override {
-    grpc::ByteBuffer buffer;
-    call_->Read(&buffer, nullptr);
-    if (!next()) return std::nullopt;
-    grpc::Slice slice;
-    EXPECT_TRUE(buffer.DumpToSingleSlice(&slice).ok());
-    return std::string(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  End finish(std::vector<std::string>& rest) override {
-    call_->WritesDone(nullptr);
-    next();
-    while (auto reply = read()) rest.push_back(*reply);
-    grpc::Status status;
-    call_->Finish(&status, nullptr);
-    next();
-    return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
-  }
-  [[nodiscard]] bool sees_all_at_once() const override { return false; }
-
- private:
-  bool next() {
-    void* tag = nullptr;
-    bool ok = false;
-    queue_.Next(&tag, &ok);
-    return ok;
-  }
-
-  grpc::GenericStub stub_;
-  grpc::ClientContext context_;
-  grpc::CompletionQueue queue_;
-  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
-};
 
 void expect_reply(const std::string& expected_text, const std::string& bytes) {
   ProcessingResponse expected;
@@ -159,18 +59,8 @@ TEST_P(Conformance, in_process) {
 void play_over(config::Transport kind, const Scenario& scenario) {
   LoadedGeneration loaded(scenario.config);
   ASSERT_NE(loaded.generation(), nullptr);
-  transport::Services services;
-  services.add(std::string(transport::Services::kProcess),
-               std::make_unique<engine::ProcessService>(loaded.generation()));
-  telemetry::Registry registry(2);
-  const telemetry::Metrics metrics(registry);
-  config::Server config;
-  config.listen = {"127.0.0.1:0"};
-  config.threads = 1;
-  config.transport = kind;
-  const auto server = server::start_transport(config, registry, metrics, services);
-  ASSERT_TRUE(server.ok()) << server.status();
-  GrpcPeer peer((*server)->addresses().at(0));
+  const ServedGeneration served(loaded, kind);
+  GrpcPeer peer(served.address());
   play(scenario, peer);
 }
 
