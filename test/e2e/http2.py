@@ -38,7 +38,7 @@ class Http2Connection:
     def __init__(self, sock: socket.socket, *, client: bool) -> None:
         self.sock = sock
         self.streams: defaultdict[int, Stream] = defaultdict(Stream)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding="utf-8"))
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding="latin-1"))
         self.h2.local_settings = h2.settings.Settings(
             client=client, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
         )

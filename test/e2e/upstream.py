@@ -296,13 +296,13 @@ class Handler(BaseHTTPRequestHandler):
             while waiting := [id for id, state in connection.streams.items() if id > served and state.headers]:
                 served = waiting[0]
                 with contextlib.suppress(Cut):
-                    serve(Http2Request(connection, served), self.server.scripts)
+                    self.server.serve(Http2Request(connection, served), self.server.scripts)
                 del connection.streams[served]
             connection.pump()
 
     def handle_any(self) -> None:
         try:
-            serve(Http1Request(self), self.server.scripts)
+            self.server.serve(Http1Request(self), self.server.scripts)
         except Cut:
             self.close_connection = True
 
@@ -312,6 +312,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     scripts: dict[str, Script]
+    serve = staticmethod(serve)
 
 
 class Upstream:
