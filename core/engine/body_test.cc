@@ -579,25 +579,72 @@ TEST_F(BodyTest, a_stream_is_not_ended_where_bytes_would_be_lost_or_nothing_is_s
   }
 }
 
-TEST_F(BodyTest, a_grpc_data_plane_is_asked_to_drain_instead) {
-  auto& plugin = add(EXTPROC_ACCESS_EDIT_CHUNK, {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY});
-  plugin.on_phase = [](auto...) -> extproc_action { return EXTPROC_FINISH; };
-  begin_request("GRPC");
+constexpr auto* kDrain = "request_drain: true request_drain_requests: true request_drain_responses: true";
+
+TEST_F(BodyTest, a_grpc_data_plane_is_asked_to_drain_with_its_requests_headers) {
+  add(EXTPROC_ACCESS_OBSERVE, {EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY})
+      .on_phase = [](auto...) -> extproc_action { return EXTPROC_FINISH; };
+  send("request_headers {} protocol_config { request_body_mode: GRPC response_body_mode: GRPC }");
+  expect_replies({std::string("request_headers {} ") + kDrain});
+  request_body("cd");
+  expect_replies({piece("cd")});
+  stream().half_closed();
+  EXPECT_EQ(sink_.status, absl::OkStatus());
+}
+
+TEST_F(BodyTest, a_grpc_data_plane_is_asked_to_drain_where_it_sends_no_response_bodies) {
+  add(EXTPROC_ACCESS_EDIT_CHUNK, kRequestBody).on_phase = [](auto...) -> extproc_action {
+    return EXTPROC_FINISH;
+  };
+  send("request_headers {} protocol_config { request_body_mode: GRPC }");
   request_body("ab");
-  expect_replies({"request_headers {}",
-                  "request_body { response { body_mutation { streamed_response { body: 'ab' } } } } "
-                  "request_drain: true request_drain_requests: true request_drain_responses: true"});
+  expect_replies({"request_headers {}", piece("ab"), kDrain});
+  request_body("cd");
+  // To grpc-go answers to the response would be a fault now.
+  send("response_headers {}");
+  send("response_trailers {}");
+  expect_replies({piece("cd")});
+  EXPECT_FALSE(sink_.status);
+}
+
+TEST_F(BodyTest, a_grpc_data_plane_is_not_asked_to_drain_where_that_would_lose_response_bodies) {
+  for (const std::string first : {"request_headers {}", "request_body { body: 'ab' }"}) {
+    begin_anew();
+    add(EXTPROC_ACCESS_OBSERVE, {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY}).on_phase =
+        [](auto...) -> extproc_action { return EXTPROC_FINISH; };
+    send(first + " protocol_config { request_body_mode: GRPC response_body_mode: GRPC }");
+    sink_.replies.clear();
+    request_body("cd");
+    send("response_headers {}");
+    send("response_body { body: 'ef' }");
+    expect_replies({piece("cd"), "response_headers {}",
+                    "response_body { response { body_mutation { streamed_response { body: 'ef' } } } }"});
+  }
+}
+
+TEST_F(BodyTest, a_data_plane_that_drains_by_direction_says_when_each_is_done) {
+  add(EXTPROC_ACCESS_EDIT_CHUNK, {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY}).on_phase =
+      [](auto...) -> extproc_action { return EXTPROC_FINISH; };
+  send(
+      "request_headers {} protocol_config { request_body_mode: FULL_DUPLEX_STREAMED response_body_mode: "
+      "FULL_DUPLEX_STREAMED } flow_control_init { initial_window_downstream_to_sidestream: 100 "
+      "initial_window_sidestream_to_upstream: 100 initial_window_upstream_to_sidestream: 100 "
+      "initial_window_sidestream_to_downstream: 100 }");
+  sink_.replies.clear();
+  const auto echo = [](const std::string& direction, const std::string& body, const std::string& window) {
+    return direction + "_body { response { body_mutation { streamed_response { " + body +
+           " } } } } server_window_update { window_increment_" + window + "_to_sidestream: 2 }";
+  };
+  request_body("ab");
+  expect_replies({echo("request", "body: 'ab'", "downstream"), kDrain});
   request_body("cd");
   send("response_headers {}");
   send("request_body { body: 'ef' drain_complete: true }");
-  expect_replies({piece("cd"), "response_headers {}",
-                  "request_body { response { body_mutation { streamed_response { body: 'ef' drain_complete: "
-                  "true } } } }"});
+  expect_replies({echo("request", "body: 'cd'", "downstream"), "response_headers {}",
+                  echo("request", "body: 'ef' drain_complete: true", "downstream")});
   EXPECT_FALSE(sink_.status);
   send("response_body { body: 'gh' drain_complete: true }");
-  expect_replies(
-      {"response_body { response { body_mutation { streamed_response { body: 'gh' drain_complete: true } } } "
-       "}"});
+  expect_replies({echo("response", "body: 'gh' drain_complete: true", "upstream")});
   EXPECT_EQ(sink_.status, absl::OkStatus());
 }
 

@@ -76,7 +76,6 @@ Outbound::Metadata Outbound::take_metadata(Exchange& exchange) {
 
 wire::Extras Outbound::extras_with(const Metadata& metadata) {
   wire::Extras extras = metadata.extras();
-  extras.request_drain = std::exchange(drain_pending_, false);
   if (std::exchange(owes_window_update_, false)) extras.window_update.emplace();
   return extras;
 }
@@ -97,6 +96,7 @@ void Outbound::headers(wire::Direction direction, Exchange& exchange, const Head
   if (exchange.replacement_body) reply.replace_body = *exchange.replacement_body;
   wire::Extras extras = extras_with(metadata);
   extras.mode_override = answer.mode_override;
+  extras.request_drain = answer.request_drain;
   if (extras.mode_override) metrics_.mode_overrides.add();
   send(scratch.writer.headers(direction, reply, extras));
   map.mark_sent();
@@ -213,7 +213,6 @@ bool Outbound::streamed_body(wire::Direction direction, const wire::StreamedBody
   if (rest->bytes.size() == body.bytes.size()) {
     entry.metadata.dynamic = extras.dynamic_metadata;
     entry.metadata.typed = extras.typed_dynamic_metadata;
-    entry.request_drain = extras.request_drain;
   }
   hold(direction, std::move(entry));
   return true;
@@ -287,15 +286,11 @@ void Outbound::flush(wire::Direction direction, wire::ReplyWriter& writer) {
     Held& next = held.front();
     if (next.is_body) {
       wire::Extras extras = next.metadata.extras();
-      extras.request_drain = next.request_drain;
       wire::StreamedBody body = next.flags;
       body.bytes = std::string_view(next.bytes).substr(next.sent);
       if (const auto rest = send_pieces(direction, body, extras, writer)) {
         next.sent = next.bytes.size() - rest->bytes.size();
-        if (next.sent > 0) {
-          next.metadata = {};
-          next.request_drain = false;
-        }
+        if (next.sent > 0) next.metadata = {};
         return;
       }
     } else {

@@ -48,6 +48,7 @@ class Outbound {
   struct HeaderAnswer {
     bool body_may_change = false;  ///< so that a content-length would lie
     std::optional<wire::ModeOverride> mode_override = {};
+    bool request_drain = false;  ///< see request_drain()
   };
   /// What becomes of a body message.
   struct BodyAnswer {
@@ -83,8 +84,8 @@ class Outbound {
   void extend_timeout(uint64_t milliseconds, Scratch& scratch) {
     send(scratch.writer.override_message_timeout(milliseconds));
   }
-  /// The next reply asks the data plane to send the rest of its bodies past the server (gRPC data planes).
-  void request_drain() { drain_pending_ = true; }
+  /// Asks the data plane to send the rest of its bodies past the server (gRPC data planes).
+  void request_drain(Scratch& scratch) { send(scratch.writer.request_drain()); }
 
   /// Counts body bytes against the window that the data plane was given. False: it sent more than it may.
   [[nodiscard]] bool take_from_receive_window(wire::Direction direction, std::size_t bytes);
@@ -120,7 +121,6 @@ class Outbound {
     std::size_t sent = 0;  // how many of a body's bytes have gone out
     wire::StreamedBody flags;
     Metadata metadata;
-    bool request_drain = false;
 
     /// What it costs in memory, in bytes.
     [[nodiscard]] std::size_t size() const { return sizeof(Held) + bytes.size(); }
@@ -169,7 +169,6 @@ class Outbound {
   std::array<std::optional<wire::BodyMode>, 2> modes_;
   bool observing_ = false;
   bool grpc_data_plane_ = false;
-  bool drain_pending_ = false;
   bool owes_window_update_ = false;            // with the reply to request headers
   std::unique_ptr<FlowControl> flow_control_;  // null where the data plane has none
   std::unique_ptr<Waiting> waiting_;           // null until something had to wait

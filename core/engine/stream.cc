@@ -170,6 +170,7 @@ void Stream::run_phase(const Incoming& incoming) {
                                     " headers; server.limits.max_headers is " + std::to_string(max_headers));
     return;
   }
+  if (is_past_drain(incoming.direction)) return;
   if (state_ == State::kReplying) {
     go_on_replying(incoming);
     return;
@@ -260,6 +261,8 @@ void Stream::send_headers(wire::Direction direction, bool end_of_stream, Scratch
   const auto mode = outbound_.body_mode(direction);
   Outbound::HeaderAnswer answer;
   answer.mode_override = mode_override;
+  if (direction == wire::Direction::kRequest && may_drain(/*with_request_headers=*/true))
+    drains_ = answer.request_drain = true;
   if (!end_of_stream && chain_->body_access(direction) > EXTPROC_ACCESS_OBSERVE &&
       mode != wire::BodyMode::kBuffered) {
     answer.body_may_change = chain_run_->body_need(direction) > EXTPROC_ACCESS_OBSERVE;

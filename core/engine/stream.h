@@ -95,7 +95,8 @@ class Stream final : public ServerStream {
   [[nodiscard]] bool is_upgrade();
   [[nodiscard]] uint32_t phases_to_come() const;
   [[nodiscard]] bool nobody_wants_more();
-  void ask_for_drain();
+  [[nodiscard]] bool may_drain(bool with_request_headers);
+  [[nodiscard]] bool is_past_drain(wire::Direction direction) const;
   void end_early();
 
   void send_headers(wire::Direction direction, bool end_of_stream, Scratch& scratch,

@@ -55,7 +55,6 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
   side.body_came = true;
   bool fits = true;
   if (!plugins_want(body_phase(direction))) {
-    ask_for_drain();
     fits = outbound_.body(direction, exchange_, max_held, incoming.scratch);
   } else {
     if (is_over(judge_body_access(incoming), incoming.scratch)) return;
@@ -71,7 +70,6 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
     exchange_.body = {};
     if (is_over(std::move(result), incoming.scratch)) return;
     ask_for_time(incoming.scratch);
-    ask_for_drain();
     if (side.told_end_of_body || !chain_run_->headers_wait(direction))
       let_headers_go(direction, incoming.scratch);
     fits =
@@ -82,6 +80,10 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
     over_limit(Limit::kHeldBytes, "more body waits for the data plane than server.limits.max_held_bytes, " +
                                       std::to_string(max_held));
     return;
+  }
+  if (direction == wire::Direction::kRequest && may_drain(/*with_request_headers=*/false)) {
+    drains_ = true;
+    outbound_.request_drain(incoming.scratch);
   }
   if (direction == wire::Direction::kResponse && !outbound_.headers_held(direction))
     response_ = Response::kReleased;
@@ -242,17 +244,28 @@ bool Stream::nobody_wants_more() {
   return !chain_run_->wants(phases_to_come()) && !chain_run_->holds_bytes();
 }
 
-/// Bodies of a gRPC data plane, which holds no copy of them, are lost if the stream just ends.
-void Stream::ask_for_drain() {
-  if (drains_ || !chain_run_ || !outbound_.grpc_data_plane() || outbound_.observing()) return;
+/// Bodies of a gRPC data plane, which holds no copy of them, are lost if the stream just ends. To be asked where a request's
+/// message is answered; `with_request_headers`: in their answer.
+bool Stream::may_drain(bool with_request_headers) {
+  if (drains_ || !chain_run_ || !outbound_.grpc_data_plane() || outbound_.observing()) return false;
   const bool holds_headers =
       outbound_.headers_held(wire::Direction::kRequest) || outbound_.headers_held(wire::Direction::kResponse);
   constexpr uint32_t kBodies =
       EXTPROC_PHASE_BIT(EXTPROC_REQUEST_BODY) | EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY);
   const bool spares_nothing = (phases_to_come() & kBodies) == 0;
-  if (holds_headers || spares_nothing || !chain_->data_plane().early_end || !nobody_wants_more()) return;
-  drains_ = true;
-  outbound_.request_drain();
+  if (holds_headers || spares_nothing || !chain_->data_plane().early_end) return false;
+  // What grpc-go has sent of a response's body, empty messages even without window, it takes back no more. Before it has
+  // the reply to request headers it calls nobody.
+  const bool loses_nothing =
+      with_request_headers || outbound_.body_mode(wire::Direction::kResponse) != BodyMode::kGrpc;
+  return loses_nothing && nobody_wants_more();
+}
+
+/// To grpc-go an answer to anything of the response is a fault once it was asked to drain.
+bool Stream::is_past_drain(wire::Direction direction) const {
+  const bool has_grpc_bodies = outbound_.body_mode(wire::Direction::kRequest) == BodyMode::kGrpc ||
+                               outbound_.body_mode(wire::Direction::kResponse) == BodyMode::kGrpc;
+  return drains_ && has_grpc_bodies && direction == wire::Direction::kResponse;
 }
 
 /// Ends a stream of which no plugin wants more, if that spares the data plane a round trip and loses nothing.

@@ -256,6 +256,12 @@ std::string_view ReplyWriter::override_message_timeout(uint64_t milliseconds) {
   return out_.view();
 }
 
+std::string_view ReplyWriter::request_drain() {
+  out_.clear();
+  put_extras_behind({.request_drain = true});
+  return out_.view();
+}
+
 std::string_view ReplyWriter::window_update(const ServerWindowUpdate& update) {
   out_.clear();
   put_window_update(update);

@@ -118,6 +118,8 @@ class ReplyWriter {
   /// Asks for more time to answer; a message of its own, because Envoy reads nothing else of it.
   [[nodiscard]] std::string_view override_message_timeout(uint64_t milliseconds);
   /// A message that answers nothing; only to a data plane that sent flow_control_init.
+  /// Extras::request_drain without a reply.
+  [[nodiscard]] std::string_view request_drain();
   [[nodiscard]] std::string_view window_update(const ServerWindowUpdate& update);
 
  private:
