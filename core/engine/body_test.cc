@@ -648,6 +648,25 @@ TEST_F(BodyTest, a_data_plane_that_drains_by_direction_says_when_each_is_done) {
   EXPECT_EQ(sink_.status, absl::OkStatus());
 }
 
+TEST_F(BodyTest, a_drained_stream_does_not_end_while_something_waits_for_window) {
+  auto& plugin = add(EXTPROC_ACCESS_OBSERVE, {EXTPROC_REQUEST_BODY});
+  plugin.on_phase = [](auto...) -> extproc_action { return EXTPROC_FINISH; };
+  send(R"(request_headers {} protocol_config { request_body_mode: GRPC response_body_mode: GRPC }
+          flow_control_init { initial_window_downstream_to_sidestream: 10 initial_window_sidestream_to_upstream: 1 })");
+  send("response_headers {}");
+  send("response_trailers {}");
+  request_body("ab");  // and is asked to drain
+  sink_.replies.clear();
+  request_body("cd", true);
+  expect_replies({});
+  EXPECT_FALSE(sink_.status);
+  stream().half_closed();
+  expect_replies(
+      {R"(request_body { response { body_mutation { streamed_response { body: "cd" end_of_stream: true } } } }
+                     server_window_update { window_increment_downstream_to_sidestream: 2 })"});
+  EXPECT_EQ(sink_.status, absl::OkStatus());
+}
+
 TEST_F(BodyTest, modes_are_asked_for_by_what_plugins_need) {
   static constexpr const char* kJson[] = {"application/json", nullptr};
   for (const auto& [access, type, mode, extra] :

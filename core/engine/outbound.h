@@ -94,6 +94,8 @@ class Outbound {
   [[nodiscard]] bool add_to_send_windows(const wire::ClientWindowUpdate& update, Scratch& scratch);
   /// Sends all that was held back: a data plane that has half-closed can give back nothing any more.
   void send_held(Scratch& scratch);
+  /// Does anything wait to go out?
+  [[nodiscard]] bool has_waiting() const { return waiting_ != nullptr && waiting_->size > 0; }
 
  private:
   static constexpr std::size_t index(wire::Direction direction) {

@@ -89,7 +89,8 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
     response_ = Response::kReleased;
   side.drained = drains_ && message.drain_complete;
   const auto is_through = [](const Side& each) { return each.drained || each.ended; };
-  if (drains_ && is_through(sides_[0]) && is_through(sides_[1]))
+  // What waits for window then goes out at the data plane's half-close.
+  if (drains_ && is_through(sides_[0]) && is_through(sides_[1]) && !outbound_.has_waiting())
     finish(absl::OkStatus(), EndReason::kCompleted);
 }
 

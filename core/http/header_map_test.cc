@@ -57,6 +57,18 @@ TEST_F(HeaderMapTest, a_map_that_has_not_come_is_not_present) {
   EXPECT_TRUE(map.present());
 }
 
+TEST_F(HeaderMapTest, the_difference_begins_anew_when_it_has_been_sent) {
+  map_.set("x-a", "1", arena_);
+  map_.remove("host", arena_);
+  map_.mark_sent();
+  EXPECT_THAT(net(), IsEmpty());
+  EXPECT_FALSE(map_.edited());
+  map_.set("x-a", "1", arena_);
+  EXPECT_THAT(net(), IsEmpty()) << "the data plane has it";
+  map_.add("x-a", "2", arena_);
+  EXPECT_THAT(net(), ElementsAre("x-a+=2"));
+}
+
 TEST_F(HeaderMapTest, set_replaces_all_values_in_the_place_of_the_first) {
   map_.set("set-cookie", "c=3", arena_);
   EXPECT_THAT(entries(), ElementsAre("host=example.com", "set-cookie=c=3"));

@@ -308,6 +308,74 @@ TEST(ReplyWriter, TypedMetadataAloneIsReasonEnoughForAReplyOfItsOwn) {
     })pb"));
 }
 
+TEST(ReplyWriter, ABodyIsReplacedOrClearedAndHeldHeadersChangeWithIt) {
+  ReplyWriter writer;
+  const http::HeaderMutation mutation = some_mutation();
+  EXPECT_TRUE(is(
+      writer.body(Direction::kRequest, {.mutation = &mutation, .clear_route_cache = true, .replace = "new"}),
+      std::string("request_body { response { header_mutation {") + kSomeMutation +
+          "} body_mutation { body: 'new' } clear_route_cache: true } }"));
+  EXPECT_TRUE(is(writer.body(Direction::kResponse, {.clear_route_cache = true, .replace = ""}),
+                 "response_body { response { body_mutation { clear_body: true } } }"));
+  EXPECT_TRUE(is(writer.body(Direction::kRequest, {.clear_route_cache = true}),
+                 "request_body { response { header_mutation {} clear_route_cache: true } }"));
+  const http::HeaderMutation nothing;
+  EXPECT_TRUE(is(writer.body(Direction::kResponse, BodyReply{.mutation = &nothing}), "response_body {}"));
+}
+
+TEST(ReplyWriter, AModeOverrideAlwaysHasBothBodyModes) {
+  ReplyWriter writer;
+  Extras extras;
+  extras.mode_override = {.response_headers = SendMode::kSkip,
+                          .request_body = BodyMode::kFullDuplexStreamed,
+                          .response_body = BodyMode::kBuffered,
+                          .request_trailers = SendMode::kSend,
+                          .response_trailers = SendMode::kDefault};
+  EXPECT_TRUE(is(writer.headers(Direction::kRequest, {}, extras), R"pb(
+    request_headers {}
+    mode_override {
+      response_header_mode: SKIP
+      request_body_mode: FULL_DUPLEX_STREAMED
+      response_body_mode: BUFFERED
+      request_trailer_mode: SEND
+    })pb"));
+}
+
+TEST(ReplyWriter, ALocalReplyInPiecesHasItsPartsInOrder) {
+  ReplyWriter writer;
+  http::HeaderMutation mutation;
+  mutation.set.push_back({.name = "x-one", .value = "1", .append = false});
+  EXPECT_TRUE(is(writer.streamed_immediate_headers({.status = 201, .mutation = &mutation}, false), R"pb(
+    streamed_immediate_response {
+      headers_response {
+        headers {
+          headers { key: ":status" raw_value: "201" }
+          headers { key: "x-one" raw_value: "1" }
+        }
+      }
+    })pb"));
+  EXPECT_TRUE(is(writer.streamed_immediate_headers({.status = 204}, true), R"pb(
+    streamed_immediate_response {
+      headers_response {
+        headers { headers { key: ":status" raw_value: "204" } }
+        end_of_stream: true
+      }
+    })pb"));
+  EXPECT_TRUE(is(writer.streamed_immediate_body("abc", false),
+                 "streamed_immediate_response { body_response { body: 'abc' } }"));
+  EXPECT_TRUE(is(writer.streamed_immediate_body("", true),
+                 "streamed_immediate_response { body_response { end_of_stream: true } }"));
+  EXPECT_TRUE(is(writer.streamed_immediate_trailers(mutation.set), R"pb(
+    streamed_immediate_response { trailers_response { headers { key: "x-one" raw_value: "1" } } })pb"));
+}
+
+TEST(ReplyWriter, MoreTimeIsAskedForInAMessageOfItsOwn) {
+  ReplyWriter writer;
+  EXPECT_TRUE(
+      is(writer.override_message_timeout(2500), "override_message_timeout { seconds: 2 nanos: 500000000 }"));
+  EXPECT_TRUE(is(writer.override_message_timeout(1), "override_message_timeout { nanos: 1000000 }"));
+}
+
 TEST(ReplyWriter, WindowUpdateStandsAloneAndIsSigned) {
   ReplyWriter writer;
   EXPECT_TRUE(is(writer.window_update({0, 0}), "server_window_update {}"));
