@@ -28,7 +28,7 @@ extproc_status write(extproc_call* call, extproc_str bytes) {
     }
     edit.written += bytes.size;
     edit.out.add_copy(from_abi(bytes));
-    edit.edited = true;
+    edit.edited = edit.edited || bytes.size > 0 || edit.in.of_messages();
     return EXTPROC_OK;
   });
 }
@@ -63,8 +63,8 @@ extproc_status drop(extproc_call* call, size_t size) {
     BodyEdit& edit = *call->body;
     const auto place = behind(edit, size);
     if (!place) return refuse_cut(call);
+    edit.edited = edit.edited || place->slice != edit.at.slice || place->offset != edit.at.offset;
     edit.at = *place;
-    edit.edited = true;
     return EXTPROC_OK;
   });
 }

@@ -110,6 +110,19 @@ TEST_F(BodyTest, each_chunk_of_a_streamed_body_is_edited_by_itself) {
   EXPECT_THAT(seen_, ElementsAre("ab", "!"));
 }
 
+TEST_F(BodyTest, an_empty_piece_stays_untouched_by_calls_that_change_nothing) {
+  ScriptedPlugin& plugin = add(EXTPROC_ACCESS_EDIT_CHUNK, kRequestBody);
+  plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) -> extproc_action {
+    EXPECT_EQ(edits(plugin).write(call, abi("")), EXTPROC_OK);
+    EXPECT_EQ(edits(plugin).drop(call, SIZE_MAX), EXTPROC_OK);
+    return EXTPROC_CONTINUE;
+  };
+  begin_request("STREAMED");
+  expect_replies({"request_headers {}"});
+  request_body("", true);
+  expect_replies({"request_body {}"});
+}
+
 TEST_F(BodyTest, chunks_that_are_not_touched_get_the_empty_reply) {
   auto& plugin = add(EXTPROC_ACCESS_EDIT_CHUNK, kRequestBody);
   plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) {
