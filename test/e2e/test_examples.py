@@ -120,8 +120,9 @@ def test_json_redactor_lets_no_response_pass_that_it_cannot_read(envoy: Envoy) -
 def test_json_redactor_refuses_a_body_that_is_too_large(envoy: Envoy, mode: str) -> None:
     body = json.dumps({"password": "p" * (2 << 20)}).encode()
     answer = echoed(envoy, f"/json_redactor/{mode}/", body, "application/json", 100_000)
-    # The part that Envoy sends of it is no JSON; elsewhere max_body_bytes of the plugin, or Envoy's own limit, is passed.
-    assert answer.status == (400 if mode == "BUFFERED_PARTIAL" else 413)
+    # max_body_bytes or Envoy's own limit is passed; but the part that is sent in BUFFERED_PARTIAL may just fit, and then it
+    # is no JSON.
+    assert answer.status in ((400, 413) if mode == "BUFFERED_PARTIAL" else (413,))
 
 
 @pytest.mark.parametrize("mode", BODIES)
