@@ -311,7 +311,8 @@ class Stream {
   /// Asks the data plane for so much time, from now, to wait for the answer to the message at hand; at least
   /// one millisecond. kLimit the second time for one message, also by another plugin. kUnsupported where the
   /// data plane has no timer, or where the operator did not say (data_plane.max_message_timeout) that it
-  /// allows so much.
+  /// allows so much. It goes out when the callbacks for the message have returned: it does not help one that
+  /// blocks.
   void extend_timeout(std::chrono::milliseconds time) {
     check("extend the timeout", try_extend_timeout(time));
   }
