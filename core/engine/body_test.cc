@@ -699,6 +699,21 @@ TEST_F(BodyTest, modes_are_asked_for_by_what_plugins_need) {
   }
 }
 
+TEST_F(BodyTest, a_body_is_asked_for_though_no_other_phase_is_wanted) {
+  config::DataPlane allowing;
+  allowing.allow_mode_override = true;
+  begin_anew(allowing);
+  add(EXTPROC_ACCESS_WHOLE, {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY});
+  begin_request("NONE");
+  expect_replies({"request_headers {} mode_override { request_body_mode: BUFFERED }"});
+  request_body("abc", true);
+  EXPECT_FALSE(sink_.status) << "the response's headers are yet to come";
+  send("response_headers {}");
+  expect_replies(
+      {"request_body {}",
+       "response_headers {} mode_override { request_body_mode: BUFFERED response_body_mode: BUFFERED }"});
+}
+
 TEST_F(BodyTest, bodies_that_nobody_needs_are_not_sent) {
   config::DataPlane allowing;
   allowing.allow_mode_override = true;

@@ -217,7 +217,11 @@ std::optional<wire::ModeOverride> Stream::choose_modes(const Incoming& incoming)
   const bool changes = modes.request_body != before.request_body ||
                        modes.response_body != before.response_body ||
                        modes.response_headers != before.response_headers;
-  if (!changes || nobody_wants_more()) return std::nullopt;
+  // Where nothing is needed at all the stream ends, and no body is sent either.
+  const bool a_body_is_needed =
+      (modes.request_body != BodyMode::kNone && !side(wire::Direction::kRequest).ended) ||
+      modes.response_body != BodyMode::kNone;
+  if (!changes || (!a_body_is_needed && nobody_wants_more())) return std::nullopt;
   // Envoy wants the trailers where it streams in full duplex.
   if (modes.request_body == BodyMode::kFullDuplexStreamed) modes.request_trailers = wire::SendMode::kSend;
   if (modes.response_body == BodyMode::kFullDuplexStreamed) modes.response_trailers = wire::SendMode::kSend;
@@ -233,7 +237,9 @@ uint32_t Stream::phases_to_come() const {
     const Side& of = side(direction);
     if (of.ended || of.order.closed() || of.drained) return;
     if (!of.seen) phases |= EXTPROC_PHASE_BIT(headers);
-    if (outbound_.body_mode(direction) != BodyMode::kNone) phases |= EXTPROC_PHASE_BIT(body);
+    const bool may_be_asked_for = !of.seen && may_override_modes();
+    if (outbound_.body_mode(direction) != BodyMode::kNone || may_be_asked_for)
+      phases |= EXTPROC_PHASE_BIT(body);
     phases |= EXTPROC_PHASE_BIT(trailers);
   };
   add(wire::Direction::kRequest, EXTPROC_REQUEST_HEADERS, EXTPROC_REQUEST_BODY, EXTPROC_REQUEST_TRAILERS);
