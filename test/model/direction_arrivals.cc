@@ -150,6 +150,7 @@ void DirectionModel::trailers_arrive() {
 void DirectionModel::show(const std::string& data, bool end) {
   if (!bypass_ && mode_.body == ProcessingMode::STREAMED) send_body(data, end);
   pass_body(data);
+  if (mode_.body == ProcessingMode::GRPC && !(end && data.empty())) passed_.grpc_messages.push_back(data);
   if (end) pass_end();
 }
 

@@ -71,6 +71,8 @@ class DirectionModel {
   }
   [[nodiscard]] std::int64_t to_give_back() const { return to_give_back_; }
   std::int64_t give_back();
+  /// No window is given back any more, so none is asked for.
+  void stop_counting() { counts_ = false; }
 
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] const SideSettings& mode() const { return mode_; }
@@ -144,6 +146,7 @@ class DirectionModel {
   std::int64_t send_window_ = 0;
   std::int64_t reply_window_ = 0;
   std::int64_t to_give_back_ = 0;
+  bool counts_ = true;
 
   Passed passed_;
 };

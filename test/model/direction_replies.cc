@@ -155,7 +155,7 @@ Judgement DirectionModel::body_reply(const CommonResponse& reply) {
 }
 
 Judgement DirectionModel::take_from_reply_window(std::size_t bytes) {
-  if (!filter_.windows || bytes == 0) return {};
+  if (!filter_.windows || !counts_ || bytes == 0) return {};
   const auto size = static_cast<std::int64_t>(bytes);
   const bool fits = mode_.body == ProcessingMode::GRPC ? reply_window_ > 0 : reply_window_ > size;
   if (!fits) {
@@ -289,7 +289,8 @@ std::vector<std::string> DirectionModel::owed() const {
   const std::string side = side_ == Side::kRequest ? "request " : "response ";
   if (filter_.observability_mode || bypass_) return {};
   std::vector<std::string> owed;
-  if (state_ == State::kHeaders) owed.push_back(side + "headers");
+  // In full duplex the headers may wait for a body, which then does not come any more.
+  if (state_ == State::kHeaders && !(duplex() && abandoned_)) owed.push_back(side + "headers");
   if (state_ == State::kBufferedBody || state_ == State::kBufferedPartialBody) owed.push_back(side + "body");
   for (std::size_t i = 0; i < chunks_.size(); ++i) owed.push_back(side + "body chunk");
   if (state_ == State::kTrailers) owed.push_back(side + "trailers");

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "test/model/drain.h"
+
 namespace extprocd::model {
 
 using Answer = EnvoyModel::ProcessingResponse::ResponseCase;
@@ -17,13 +19,16 @@ EnvoyModel::EnvoyModel(FilterSettings settings, HttpExchange exchange)
                          [this](ProcessingRequest message) { send(Side::kResponse, std::move(message)); })} {}
 
 bool EnvoyModel::can_arrive(Side side) const {
-  if (immediate_ || failed_ || !direction(side).can_arrive()) return false;
+  if (immediate_ || failed_ || half_closes() || !direction(side).can_arrive()) return false;
   if (streamed_ && (streamed_->ended || side == Side::kResponse)) return false;
   const DirectionModel& request = direction(Side::kRequest);
   if (side == Side::kRequest) {
     const bool body_is_next = request.headers_arrived();
     return !upgrade_ || !body_is_next || passed(Side::kResponse).headers.has_value();
   }
+  // What comes on an upgraded connection answers what was sent on it.
+  const bool body_is_next = direction(side).headers_arrived();
+  if (upgrade_ && body_is_next && !passed(Side::kResponse).headers) return false;
   return passed(Side::kRequest).headers.has_value() || (local_reply_ && request.headers_arrived());
 }
 
@@ -34,7 +39,7 @@ void EnvoyModel::arrive(Side side) {
 }
 
 bool EnvoyModel::can_give_back() const {
-  return settings_.windows && !over_ &&
+  return settings_.windows && !over_ && !draining_ &&
          (direction(Side::kRequest).to_give_back() > 0 || direction(Side::kResponse).to_give_back() > 0);
 }
 
@@ -125,8 +130,13 @@ Judgement EnvoyModel::judge_windows(const ProcessingResponse& reply) {
 
 Judgement EnvoyModel::judge_extras(const ProcessingResponse& reply) {
   Judgement judgement;
-  if (reply.request_drain_requests() || reply.request_drain_responses()) {
-    judgement.ignored.emplace_back("a drain, which is not modelled");
+  const bool asks =
+      requests_drain(reply) || reply.request_drain_requests() || reply.request_drain_responses();
+  if (asks && !settings_.grpc_data_plane)
+    judgement.ignored.emplace_back("a drain, which Envoy does not know");
+  if (requests_drain(reply) && settings_.grpc_data_plane) {
+    draining_ = true;
+    for (DirectionModel& direction : directions_) direction.stop_counting();
   }
   for (const auto& [name_space, value] : reply.dynamic_metadata().fields()) {
     if (!value.has_struct_value())
@@ -261,8 +271,9 @@ Judgement EnvoyModel::begin_streamed(const envoy::config::core::v3::HeaderMap& h
 void EnvoyModel::server_ended(bool ok) {
   over_ = true;
   const auto streams = [this](Side side) { return is_duplex(settings_.side(side).body); };
-  // To a gRPC client an end without a drain, which is not modelled, is an error where bodies go through the server.
-  const bool ends_early = settings_.grpc_data_plane && (streams(Side::kRequest) || streams(Side::kResponse));
+  // To a gRPC client an end without a drain is an error where bodies go through the server.
+  const bool ends_early =
+      settings_.grpc_data_plane && !draining_ && (streams(Side::kRequest) || streams(Side::kResponse));
   failed_ = (!ok || ends_early) && !settings_.observability_mode && !immediate_;
   // Fails closed, whatever failure_mode_allow says.
   if (streamed_) failed_ = !streamed_->ended;

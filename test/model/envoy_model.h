@@ -28,7 +28,8 @@ struct HttpExchange {
 /// replies with the generated classes and knows nothing of the server's code.
 ///
 /// Modelled after Envoy 1.40 with default mutation_rules, and after gRFC A93 for gRPC data planes. Not modelled:
-/// timers, drains (refused as spurious), bodies over a buffer limit in BUFFERED mode, retries, 1xx responses (which Envoy never sends).
+/// timers, drains as API v1.40 has them (of grpc-go 1.85 there are those by request_drain), bodies over a buffer limit in
+/// BUFFERED mode, retries, 1xx responses (which Envoy never sends).
 class EnvoyModel {
  public:
   using ProcessingRequest = envoy::service::ext_proc::v3::ProcessingRequest;
@@ -53,6 +54,9 @@ class EnvoyModel {
 
   /// The next reply of the server.
   Judgement judge(const ProcessingResponse& reply);
+  /// Does the filter half-close the stream, behind what it has sent? A gRPC data plane does when the server asks for a
+  /// drain: what still comes waits then until the server has ended the stream, and passes by it.
+  [[nodiscard]] bool half_closes() const { return draining_ && !over_; }
   /// The server ended the stream. With OK the rest passes unprocessed; with anything else the exchange fails.
   void server_ended(bool ok);
 
@@ -91,6 +95,7 @@ class EnvoyModel {
   bool windows_answered_ = false;
   bool over_ = false;
   bool failed_ = false;
+  bool draining_ = false;
   std::optional<ImmediateResponse> immediate_;
   bool immediate_is_whole_ = false;
   std::optional<Passed> streamed_;

@@ -161,6 +161,35 @@ TEST_F(EnvoyModelTest, a_local_reply_comes_without_the_request_having_gone_on) {
   EXPECT_FALSE(model().can_arrive(kRequest));
 }
 
+TEST_F(EnvoyModelTest, a_drain_means_nothing_to_envoy) {
+  arrive();
+  ignored("request_headers {} request_drain: true");
+  EXPECT_FALSE(model().half_closes());
+}
+
+TEST_F(EnvoyModelTest, an_upgrade_has_no_response_body_before_its_headers_went_on) {
+  exchange_.upgrade = true;
+  response().body = ProcessingMode::FULL_DUPLEX_STREAMED;
+  exchange_.response.chunks = {"a"};
+  arrive();
+  accept("request_headers {}");
+  arrive(kResponse);
+  EXPECT_FALSE(model().can_arrive(kResponse));
+  accept("response_headers {}");
+  EXPECT_TRUE(model().can_arrive(kResponse));
+}
+
+TEST_F(EnvoyModelTest, full_duplex_headers_that_wait_for_a_body_are_not_owed_once_the_request_is_given_up) {
+  request() = {.body = ProcessingMode::FULL_DUPLEX_STREAMED, .send_trailers = true};
+  exchange_.request.chunks = {"a"};
+  exchange_.local_reply = true;
+  arrive();
+  EXPECT_THAT(model().owed(), ElementsAre("request headers"));
+  arrive(kResponse);
+  accept("response_headers {}");
+  EXPECT_THAT(model().owed(), IsEmpty());
+}
+
 TEST_F(EnvoyModelTest, an_upgrade_has_no_request_body_before_the_response) {
   exchange_.upgrade = true;
   exchange_.request.chunks = {"a"};
@@ -949,6 +978,28 @@ TEST_F(GrpcModelTest, towards_the_client_trailers_are_the_end) {
   accept(piece("response_body", R"(body: "ok")"));
   accept("response_trailers {}");
   EXPECT_TRUE(model().passed(kResponse).ended);
+}
+
+TEST_F(GrpcModelTest, a_drain_half_closes_and_what_still_comes_passes_by_when_the_stream_has_ended) {
+  EXPECT_THAT(arrive(kRequest, 2), ElementsAre("request_headers", "request_body 'abc'"));
+  accept("request_headers {} server_window_update {}");
+  EXPECT_FALSE(model().half_closes());
+  accept(piece("request_body", R"(body: "abc")") + " request_drain: true");
+  EXPECT_TRUE(model().half_closes());
+  EXPECT_FALSE(model().can_arrive(kRequest));
+  model().server_ended(true);
+  EXPECT_FALSE(model().failed());
+  EXPECT_THAT(arrive(kRequest, 2), IsEmpty());
+  EXPECT_THAT(model().passed(kRequest).grpc_messages, ElementsAre("abc", "defgh"));
+  EXPECT_TRUE(model().passed(kRequest).ended);
+}
+
+TEST_F(GrpcModelTest, in_a_drain_no_window_is_given_back_and_none_is_needed) {
+  arrive(kRequest, 2);
+  accept("request_headers {} server_window_update {}");
+  accept(piece("request_body", R"(body: "abcdef")") + " request_drain: true");
+  EXPECT_FALSE(model().can_give_back());
+  accept(piece("request_body", R"(body: "ghi")"));
 }
 
 TEST_F(GrpcModelTest, append_action_decides_and_value_is_read_but_for_binary_headers) {
