@@ -18,15 +18,14 @@ void CheckedStream::Sink::finish(const absl::Status& end) {
   status = end;
 }
 
-CheckedStream::CheckedStream(PlannedChain& chain, const std::vector<PluginPlan>& plans, std::uint64_t id,
-                             bool flow_control, Coverage& coverage)
+CheckedStream::CheckedStream(PlannedChain& chain, std::uint64_t id, bool flow_control, Coverage& coverage)
     : chain_(chain),
       id_(id),
       flow_control_(flow_control),
       coverage_(coverage),
       stream_(std::make_unique<engine::Stream>(chain.generation(), sink_,
                                                engine::StreamFacts{.peer = "model"}, id)),
-      reference_(plans) {}
+      reference_(chain.plans(), chain.setup()) {}
 
 void CheckedStream::receive(const std::string& bytes) {
   envoy::service::ext_proc::v3::ProcessingRequest message;
@@ -98,68 +97,94 @@ void CheckedStream::compare(const Owed& owed, std::size_t replies_before, bool w
     coverage_.saw("reply window update");
     if (got.front().response_case() == Answer::RESPONSE_NOT_SET) got.pop_front();
   }
-  if (owed.immediate) {
-    if (got.size() != 1 || !got[0].has_immediate_response()) return is_wrong("an immediate response is owed");
+  if (flow_control_ && !owed.immediate) return;  // the model counts what waits for window
+  if (!flow_control_) compare_metadata(owed, got);
+  for (const Owed::Reply& reply : owed.replies) {
+    if (flow_control_ || !wrong_.empty()) break;
+    compare_reply(reply, got);
+  }
+  if (owed.immediate && wrong_.empty()) {
+    if (got.empty() || !got.back().has_immediate_response()) return is_wrong("an immediate response is owed");
     coverage_.saw("reply immediate");
-    compare_immediate(*owed.immediate, got[0]);
-    compare_metadata(owed, got[0]);
-    return;
+    compare_immediate(*owed.immediate, got.back());
+    got.pop_back();
   }
-  if (flow_control_) return;  // the model counts what waits for window
-  if (!owed.reply) {
-    if (!got.empty()) is_wrong("a reply that is not owed");
-    return;
-  }
-  compare_reply(owed, std::move(got));
+  if (!got.empty() && !flow_control_) is_wrong("a reply that is not owed");
 }
 
-void CheckedStream::compare_reply(const Owed& owed, std::deque<Answer> got) {
-  const Owed::Reply& reply = *owed.reply;
+/// Takes from `got` what answers `owed`.
+void CheckedStream::compare_reply(const Owed::Reply& owed, std::deque<Answer>& got) {
   if (got.empty()) return is_wrong("no reply");
-  for (const auto& one : got) {
-    if (one.response_case() != reply.kind) return is_wrong("a reply of the wrong kind");
+  if (got[0].response_case() != owed.kind) return is_wrong("a reply of the wrong kind");
+  coverage_.saw("reply " + got[0].GetDescriptor()->FindFieldByNumber(owed.kind)->name());
+  if (owed.streamed) return compare_streamed(owed, got);
+  const Answer reply = std::move(got.front());
+  got.pop_front();
+  if (reply.has_request_body()) return compare_body(owed, reply.request_body().response());
+  if (reply.has_response_body()) return compare_body(owed, reply.response_body().response());
+  const bool trailers = reply.has_request_trailers() || reply.has_response_trailers();
+  if (!trailers) {
+    compare_headers(owed, reply.has_request_headers() ? reply.request_headers().response()
+                                                      : reply.response_headers().response());
   }
-  coverage_.saw("reply " + got[0].GetDescriptor()->FindFieldByNumber(reply.kind)->name());
-  compare_metadata(owed, got[0]);
-  if (reply.streamed) return compare_streamed(reply, got);
-  if (got.size() != 1) return is_wrong("more than one reply");
-  const bool headers = got[0].has_request_headers() || got[0].has_response_headers();
-  const auto& common = got[0].has_request_headers()    ? got[0].request_headers().response()
-                       : got[0].has_response_headers() ? got[0].response_headers().response()
-                       : got[0].has_request_body()     ? got[0].request_body().response()
-                                                       : got[0].response_body().response();
-  const bool replaces = common.status() == envoy::service::ext_proc::v3::CommonResponse::CONTINUE_AND_REPLACE;
-  if (replaces != reply.replacement.has_value()) return is_wrong("CONTINUE_AND_REPLACE is not what is owed");
-  if (replaces && common.body_mutation().body() != *reply.replacement)
-    return is_wrong("the wrong body replaces");
-  if (!replaces && common.has_body_mutation()) return is_wrong("a body mutation that nobody asked for");
-  if (common.clear_route_cache() != reply.clear_route_cache)
-    return is_wrong("clear_route_cache is not what is owed");
-  if (!headers && common.has_header_mutation()) return is_wrong("a header mutation in a body reply");
-  if (replaces) coverage_.saw("reply CONTINUE_AND_REPLACE");
-  if (reply.clear_route_cache) coverage_.saw("reply clear_route_cache");
 }
 
-void CheckedStream::compare_streamed(const Owed::Reply& owed, const std::deque<Answer>& got) {
-  constexpr std::size_t kMostAdvised = std::size_t{64} * 1024;
-  std::string bytes;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const auto& common =
-        got[i].has_request_body() ? got[i].request_body().response() : got[i].response_body().response();
-    const auto& piece = common.body_mutation().streamed_response();
-    const bool last = i + 1 == got.size();
-    if (piece.end_of_stream() != (last && owed.end_of_stream))
-      return is_wrong("end_of_stream is not what is owed");
-    if (piece.end_of_stream_without_message() != (last && owed.end_of_stream_without_message)) {
-      return is_wrong("end_of_stream_without_message is not what is owed");
-    }
-    if (!owed.whole && piece.body().size() > kMostAdvised) return is_wrong("a piece over 64 KiB");
-    if (got.size() > 1 && piece.body().empty()) return is_wrong("an empty piece among others");
-    bytes += piece.body();
+void CheckedStream::compare_headers(const Owed::Reply& owed, const CommonResponse& got) {
+  const bool replaces = got.status() == CommonResponse::CONTINUE_AND_REPLACE;
+  if (replaces != owed.replacement.has_value()) return is_wrong("CONTINUE_AND_REPLACE is not what is owed");
+  if (replaces && got.body_mutation().body() != *owed.replacement) return is_wrong("the wrong body replaces");
+  if (!replaces && got.has_body_mutation()) return is_wrong("a body mutation that nobody asked for");
+  if (got.clear_route_cache() != owed.clear_route_cache)
+    return is_wrong("clear_route_cache is not what is owed");
+  if (replaces) coverage_.saw("reply CONTINUE_AND_REPLACE");
+  if (owed.clear_route_cache) coverage_.saw("reply clear_route_cache");
+}
+
+void CheckedStream::compare_body(const Owed::Reply& owed, const CommonResponse& got) {
+  if (got.status() != CommonResponse::CONTINUE) return is_wrong("a status in a body reply");
+  if (got.has_header_mutation() && !owed.may_mutate_headers && !owed.clear_route_cache)
+    return is_wrong("a header mutation in a body reply");
+  if (got.clear_route_cache() != owed.clear_route_cache)
+    return is_wrong("clear_route_cache is not what is owed");
+  if (got.has_header_mutation()) coverage_.saw("reply to a body with a header mutation");
+  const auto& mutation = got.body_mutation();
+  if (got.has_body_mutation() && !owed.may_mutate_body)
+    return is_wrong("a body mutation that nobody asked for");
+  if (mutation.has_streamed_response()) return is_wrong("streamed_response outside full duplex");
+  if (got.has_body_mutation() && !mutation.has_body() && !mutation.clear_body())
+    return is_wrong("a body mutation that changes nothing");
+  const std::string body = got.has_body_mutation() ? mutation.body() : owed.original;
+  if (body != joined(owed.body)) {
+    return is_wrong("the reply lets '" + readable(body) + "' go on, not '" + readable(joined(owed.body)) +
+                    "'");
   }
-  if (owed.whole && got.size() != 1) return is_wrong("a gRPC message in pieces");
-  if (bytes != owed.bytes) return is_wrong("other bytes than came");
-  coverage_.saw(got.size() > 1 ? "reply streamed_response in pieces" : "reply streamed_response");
+  if (got.has_body_mutation()) coverage_.saw(mutation.clear_body() ? "reply clear_body" : "reply body");
+}
+
+void CheckedStream::compare_streamed(const Owed::Reply& owed, std::deque<Answer>& got) {
+  constexpr std::size_t kMostAdvised = std::size_t{62} * 1024;
+  Pieces pieces;
+  bool ended = false;
+  while (!got.empty() && got[0].response_case() == owed.kind) {
+    if (ended) return is_wrong("a piece behind the end");
+    const auto& common =
+        got[0].has_request_body() ? got[0].request_body().response() : got[0].response_body().response();
+    if (common.has_header_mutation()) return is_wrong("a header mutation beside a piece");
+    const auto& piece = common.body_mutation().streamed_response();
+    ended = piece.end_of_stream();
+    const bool nothing = piece.body().empty() && (!owed.messages || piece.end_of_stream_without_message());
+    if (nothing && !ended) return is_wrong("an empty piece");
+    if (!owed.messages && piece.body().size() > kMostAdvised) return is_wrong("a piece over 62 KiB");
+    if (!nothing) pieces.push_back(piece.body());
+    got.pop_front();
+  }
+  if (ended != owed.end_of_stream) return is_wrong("end_of_stream is not what is owed");
+  const bool same = owed.messages ? pieces == owed.body : joined(pieces) == joined(owed.body);
+  if (!same) {
+    return is_wrong("pieces " + pieces_seen(pieces, owed.messages) + " go on, not " +
+                    pieces_seen(owed.body, owed.messages));
+  }
+  coverage_.saw(pieces.size() > 1 ? "reply streamed_response in pieces" : "reply streamed_response");
   if (owed.end_of_stream) coverage_.saw("reply streamed_response with end_of_stream");
 }
 
@@ -182,11 +207,13 @@ void CheckedStream::compare_immediate(const Owed::Immediate& owed, const Answer&
   }
 }
 
-void CheckedStream::compare_metadata(const Owed& owed, const Answer& got) {
+void CheckedStream::compare_metadata(const Owed& owed, const std::deque<Answer>& got) {
   std::map<std::string, std::string> metadata;
-  for (const auto& [name_space, value] : got.dynamic_metadata().fields()) {
-    if (name_space != kMetadataNamespace) return is_wrong("metadata in namespace " + name_space);
-    for (const auto& [key, text] : value.struct_value().fields()) metadata[key] = text.string_value();
+  for (const Answer& reply : got) {
+    for (const auto& [name_space, value] : reply.dynamic_metadata().fields()) {
+      if (name_space != kMetadataNamespace) return is_wrong("metadata in namespace " + name_space);
+      for (const auto& [key, text] : value.struct_value().fields()) metadata[key] = text.string_value();
+    }
   }
   if (metadata != owed.metadata) is_wrong("other dynamic metadata");
   if (!metadata.empty()) coverage_.saw("reply with metadata");

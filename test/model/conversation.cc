@@ -8,12 +8,6 @@ namespace {
 
 std::string name_of(Side side) { return side == Side::kRequest ? "request" : "response"; }
 
-std::string concat(const std::vector<std::string>& chunks) {
-  std::string all;
-  for (const auto& chunk : chunks) all += chunk;
-  return all;
-}
-
 }  // namespace
 
 Conversation::Conversation(const Case& a_case, PlannedChain& chain, std::uint64_t id, Coverage& coverage)
@@ -21,12 +15,12 @@ Conversation::Conversation(const Case& a_case, PlannedChain& chain, std::uint64_
       random_(a_case.schedule),
       coverage_(coverage),
       model_(a_case.settings, a_case.exchange),
-      stream_(chain, a_case.plugins, id, a_case.settings.windows.has_value(), coverage) {}
+      stream_(chain, id, a_case.settings.windows.has_value(), coverage) {}
 
 bool Conversation::step() {
   if (!wrong().empty() || cut_off_ || cut()) return false;
-  std::vector<void (Conversation::*)()> possible;
-  const auto arrives = [&](Side side) { return !stream_.status() && model_.can_arrive(side); };
+  end_of_server();
+  const auto arrives = [&](Side side) { return model_.can_arrive(side); };
   const bool request = arrives(Side::kRequest);
   const bool response = arrives(Side::kResponse);
   const bool gives_back = !stream_.status() && model_.can_give_back();
@@ -86,6 +80,13 @@ void Conversation::deliver_reply() {
   }
 }
 
+/// Once the last reply is in, the data plane sees that the server ended the stream. What was sent meanwhile, nobody reads.
+void Conversation::end_of_server() {
+  if (!stream_.status() || !stream_.replies().empty() || std::exchange(end_told_, true)) return;
+  model_.sent().clear();
+  model_.server_ended(stream_.status()->ok());
+}
+
 bool Conversation::cut() {
   if (case_.cut == Case::Cut::kNone || happened_ < case_.cut_after) return false;
   cut_off_ = true;
@@ -108,9 +109,9 @@ bool Conversation::cut() {
 void Conversation::finish() {
   count_case();
   if (wrong().empty() && !cut_off_) {
-    if (stream_.status()) model_.server_ended(stream_.status()->ok());
+    end_of_server();
     if (const auto owed = model_.owed(); !owed.empty()) return stream_.is_wrong("still owed: " + owed[0]);
-    const bool whole = !model_.immediate() && !model_.failed() && !stream_.status();
+    const bool whole = !model_.immediate() && !model_.failed();
     if (whole) {
       for (const Side side : {Side::kRequest, Side::kResponse}) compare_side(side);
     }
@@ -140,21 +141,49 @@ void Conversation::compare_side(Side side) {
   Headers headers = expected(message.headers, request ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS);
   const auto& replacement = observing ? std::nullopt : reference.replacement(side);
   const SideSettings& mode = case_.settings.side(side);
+  // The server's part of the body, and behind it what it was never given.
+  Pieces body = message.chunks;
+  const bool late_end = !body.empty() && body.back().empty() && !message.trailers;
+  if (late_end) body.pop_back();
+  if (replacement) {
+    body = {*replacement};
+  } else if (!observing) {
+    const Pieces& received = reference.received(side);
+    if (mode.body == ProcessingMode::GRPC) {
+      body.erase(body.begin(), body.begin() + static_cast<std::ptrdiff_t>(received.size()));
+    } else {
+      body = {joined(body).substr(size_of(received))};
+    }
+    body.insert(body.begin(), reference.let_go(side).begin(), reference.let_go(side).end());
+  }
   const bool keeps_length = mode.body == ProcessingMode::NONE || mode.body == ProcessingMode::GRPC ||
                             (mode.body == ProcessingMode::BUFFERED && mode.send_headers) ||
-                            case_.settings.grpc_data_plane || observing;
-  if (!keeps_length || replacement) remove_all(headers, "content-length");
+                            case_.settings.allow_content_length_header || case_.settings.grpc_data_plane ||
+                            observing;
+  // If it is there behind headers that waited, it must be right, as everywhere.
+  const bool knew_better = reference.headers_waited(side) && first_value(*passed.headers, "content-length");
+  const bool without_length = !observing && reference.without_length(side) && !knew_better;
+  if (!keeps_length || replacement || without_length) remove_all(headers, "content-length");
+  if (mode.body == ProcessingMode::BUFFERED && first_value(headers, "content-length")) {
+    overwrite(headers, "content-length", std::to_string(size_of(body)));
+    // Which the server takes away if it was not shown it, and changed the body.
+    const bool withheld = case_.settings.withheld.contains("content-length");
+    if (withheld && !first_value(*passed.headers, "content-length")) remove_all(headers, "content-length");
+  }
   if (by_name(headers) != by_name(*passed.headers)) {
     return stream_.is_wrong("the " + name_of(side) + "'s headers arrive as " + to_string(*passed.headers) +
                             "\n    and not as " + to_string(headers));
   }
-  if (passed.body != replacement.value_or(concat(message.chunks))) {
-    return stream_.is_wrong("the " + name_of(side) + "'s body arrives as '" + readable(passed.body) + "'");
+  if (passed.body != joined(body)) {
+    return stream_.is_wrong("the " + name_of(side) + "'s body arrives as '" + readable(passed.body) +
+                            "', not as '" + readable(joined(body)) + "'");
   }
-  if (mode.body == ProcessingMode::GRPC) {
-    std::vector<std::string> messages = message.chunks;
-    std::erase(messages, "");
-    if (messages != passed.grpc_messages) return stream_.is_wrong("gRPC messages arrive in other pieces");
+  if (mode.body == ProcessingMode::GRPC && body != passed.grpc_messages)
+    return stream_.is_wrong("gRPC messages arrive in other pieces");
+  const auto length = first_value(*passed.headers, "content-length");
+  if (length && !case_.settings.grpc_data_plane && *length != std::to_string(passed.body.size())) {
+    return stream_.is_wrong("a body of " + std::to_string(passed.body.size()) +
+                            " bytes arrives with content-length " + *length);
   }
   if (message.trailers.has_value() != passed.trailers.has_value())
     return stream_.is_wrong("trailers came or went");
@@ -179,6 +208,17 @@ void Conversation::count_case() {
   if (settings.send_body_without_waiting_for_header_response) coverage_.saw("bodies without waiting");
   if (case_.exchange.upgrade) coverage_.saw("upgrade");
   if (case_.exchange.local_reply) coverage_.saw("local reply");
+  for (const Side side : {Side::kRequest, Side::kResponse}) {
+    const HttpMessage& message = side == Side::kRequest ? case_.exchange.request : case_.exchange.response;
+    const std::string where = ProcessingMode::BodySendMode_Name(settings.side(side).body) +
+                              (message.trailers ? " with trailers" : " without trailers");
+    for (const PluginPlan& plan : case_.plugins) {
+      const std::uint32_t access = plan.body_access[index(side)];
+      if (access != EXTPROC_ACCESS_NONE && !message.chunks.empty()) {
+        coverage_.saw("body " + access_name(access) + " " + where);
+      }
+    }
+  }
   coverage_.saw("plugins " + std::to_string(case_.plugins.size()));
 }
 

@@ -21,10 +21,10 @@ namespace extprocd::model {
 class CheckedStream {
  public:
   using ProcessingResponse = envoy::service::ext_proc::v3::ProcessingResponse;
+  using CommonResponse = envoy::service::ext_proc::v3::CommonResponse;
 
   /// `chain` outlives the stream.
-  CheckedStream(PlannedChain& chain, const std::vector<PluginPlan>& plans, std::uint64_t id,
-                bool flow_control, Coverage& coverage);
+  CheckedStream(PlannedChain& chain, std::uint64_t id, bool flow_control, Coverage& coverage);
 
   void receive(const std::string& bytes);
   void half_close();
@@ -55,10 +55,12 @@ class CheckedStream {
   };
 
   void compare(const Owed& owed, std::size_t replies_before, bool was_finished);
-  void compare_reply(const Owed& owed, std::deque<ProcessingResponse> got);
-  void compare_streamed(const Owed::Reply& owed, const std::deque<ProcessingResponse>& got);
+  void compare_reply(const Owed::Reply& owed, std::deque<ProcessingResponse>& got);
+  void compare_headers(const Owed::Reply& owed, const CommonResponse& got);
+  void compare_body(const Owed::Reply& owed, const CommonResponse& got);
+  void compare_streamed(const Owed::Reply& owed, std::deque<ProcessingResponse>& got);
   void compare_immediate(const Owed::Immediate& owed, const ProcessingResponse& got);
-  void compare_metadata(const Owed& owed, const ProcessingResponse& got);
+  void compare_metadata(const Owed& owed, const std::deque<ProcessingResponse>& got);
 
   PlannedChain& chain_;
   const std::uint64_t id_;
@@ -91,6 +93,7 @@ class Conversation {
   void deliver_message();
   void deliver_reply();
   bool cut();
+  void end_of_server();
   void compare_side(Side side);
   void count_case();
 
@@ -102,6 +105,7 @@ class Conversation {
   std::vector<std::string> messages_;
   std::uint32_t happened_ = 0;
   bool cut_off_ = false;
+  bool end_told_ = false;  // to the model: the server ended the stream
 };
 
 }  // namespace extprocd::model

@@ -9,10 +9,17 @@ namespace {
 
 using envoy::service::ext_proc::v3::ProcessingRequest;
 
+/// Neither bytes nor an end: no data plane sends it, and there are two ways to answer it.
+bool is_nothing(const envoy::service::ext_proc::v3::HttpBody& body) {
+  return body.body().empty() && !body.end_of_stream();
+}
+
 /// Would two correct readers agree on these bytes, one of which does not look into attributes and metadata?
 bool unambiguous(const std::string& bytes) {
   ProcessingRequest message;
   const bool read = message.ParseFromString(bytes);
+  if (read && message.has_request_body() && is_nothing(message.request_body())) return false;
+  if (read && message.has_response_body() && is_nothing(message.response_body())) return false;
   if (read) return !message.has_flow_control_init() && !message.has_client_window_update();
   constexpr char kMetadataTag = 0x42;
   constexpr char kAttributesTag = 0x4a;

@@ -22,6 +22,11 @@ const telemetry::Metrics& metrics() {
   return the_metrics;
 }
 
+std::optional<wire::BodyMode> stated(const std::optional<BodyMode>& mode) {
+  if (!mode) return std::nullopt;
+  return static_cast<wire::BodyMode>(*mode);
+}
+
 }  // namespace
 
 PlannedPlugin::PlannedPlugin(std::size_t position, PluginPlan plan, Logs& logs, telemetry::Registry& of_host)
@@ -35,12 +40,16 @@ PlannedPlugin::PlannedPlugin(std::size_t position, PluginPlan plan, Logs& logs, 
                                                     of_host);
       }()),
       api_(*host_->table()),
-      metadata_(*static_cast<const extproc_metadata_api*>(api_.get_extension(&api_, EXTPROC_METADATA_1))) {
+      metadata_(*static_cast<const extproc_metadata_api*>(api_.get_extension(&api_, EXTPROC_METADATA_1))),
+      body_(*static_cast<const extproc_body_api*>(api_.get_extension(&api_, EXTPROC_BODY_1))),
+      control_(*static_cast<const extproc_control_api*>(api_.get_extension(&api_, EXTPROC_CONTROL_1))) {
   descriptor_.struct_size = sizeof descriptor_;
   descriptor_.abi_major = EXTPROC_ABI_MAJOR;
   descriptor_.id = "test.planned";
   descriptor_.version = "1";
   descriptor_.phases = plan_.phases;
+  descriptor_.request_body_access = plan_.body_access[0];
+  descriptor_.response_body_access = plan_.body_access[1];
   descriptor_.stream_state_size = sizeof(State);
   descriptor_.stream_state_align = alignof(State);
   descriptor_.stream_begin = [](void* instance, void* state, extproc_call* call,
@@ -66,21 +75,28 @@ extproc_action PlannedPlugin::begin(State& state, extproc_call* call, const extp
 extproc_action PlannedPlugin::on_phase(State& state, extproc_call* call, std::uint32_t phase,
                                        std::uint32_t flags) {
   const PhasePlan& what = plan_.phase[phase];
-  write(state, phase_name(phase) + ((flags & EXTPROC_END_OF_STREAM) != 0 ? " eos" : "") + " sees " +
-                   seen(call, phase));
-  for (const Step& step : what.steps) {
-    write(state, to_string(step) + " -> " + std::to_string(take(step, call, phase)));
+  const std::uint32_t number = state.calls[phase]++;
+  write(state, phase_name(phase) + flag_names(flags) + " sees " + seen(call, phase));
+  if (has_bit(what.busy, number)) {
+    for (const Step& step : what.steps) {
+      write(state, to_string(step) + " -> " + std::to_string(take(step, call, phase)));
+    }
+    if (is_body(phase) && !what.steps.empty()) {
+      write(state, "headers now " + headers_seen(call, phase - 1));
+    }
   }
-  if (state.calls[phase]++ != what.outcome_at) return EXTPROC_CONTINUE;
+  const bool may_hold = what.holds_at_end || (flags & (EXTPROC_END_OF_BODY | EXTPROC_END_OF_STREAM)) == 0;
+  const extproc_action otherwise = may_hold && has_bit(what.holds, number) ? EXTPROC_HOLD : EXTPROC_CONTINUE;
+  if (number != what.outcome_at) return otherwise;
   switch (what.outcome) {
     case Outcome::kContinue:
-      return EXTPROC_CONTINUE;
+      return otherwise;
     case Outcome::kFinish:
       return EXTPROC_FINISH;
     case Outcome::kReply: {
       const extproc_status status = prepare_reply(what, call);
       write(state, "reply -> " + std::to_string(status));
-      return status == EXTPROC_OK ? EXTPROC_REPLY : EXTPROC_CONTINUE;
+      return status == EXTPROC_OK ? EXTPROC_REPLY : otherwise;
     }
     case Outcome::kFail:
       api_.fail(call, what.fail_code, abi("as planned"));
@@ -100,19 +116,29 @@ void PlannedPlugin::end(const State& state, const extproc_stream_end& end) {
 }
 
 extproc_status PlannedPlugin::take(const Step& step, extproc_call* call, std::uint32_t phase) {
+  const std::uint32_t map =
+      is_body(phase) ? phase - 1 : phase;  // in a body phase, the headers of its direction
   switch (step.kind) {
     case Step::Kind::kSet:
-      return api_.header_set(call, phase, abi(step.name), abi(step.value));
+      return api_.header_set(call, map, abi(step.name), abi(step.value));
     case Step::Kind::kAdd:
-      return api_.header_add(call, phase, abi(step.name), abi(step.value));
+      return api_.header_add(call, map, abi(step.name), abi(step.value));
     case Step::Kind::kRemove:
-      return api_.header_remove(call, phase, abi(step.name));
+      return api_.header_remove(call, map, abi(step.name));
     case Step::Kind::kReplaceBody:
       return api_.replace_body(call, abi(step.value));
     case Step::Kind::kClearRouteCache:
       return api_.clear_route_cache(call);
     case Step::Kind::kMetadata:
       return metadata_.set_string(call, abi(kMetadataNamespace), abi(step.name), abi(step.value));
+    case Step::Kind::kWrite:
+      return body_.write(call, abi(step.value));
+    case Step::Kind::kForward:
+      return body_.forward(call, step.size);
+    case Step::Kind::kDrop:
+      return body_.drop(call, step.size);
+    case Step::Kind::kSkip:
+      return control_.skip(call, step.phases);
   }
   return EXTPROC_INVALID;
 }
@@ -138,10 +164,17 @@ std::string PlannedPlugin::seen(extproc_call* call, std::uint32_t phase) {
     const extproc_str* slices = nullptr;
     std::size_t count = 0;
     if (api_.body(call, &slices, &count) != EXTPROC_OK) return "no body";
-    std::string body;
-    for (std::size_t i = 0; i < count; ++i) body += text_of(slices[i]);
-    return readable(body);
+    const extproc_stream_facts& facts = *api_.facts(call);
+    const std::uint32_t mode =
+        phase == EXTPROC_REQUEST_BODY ? facts.request_body_mode : facts.response_body_mode;
+    std::vector<std::string> pieces;
+    for (std::size_t i = 0; i < count; ++i) pieces.push_back(text_of(slices[i]));
+    return pieces_seen(pieces, mode == EXTPROC_BODY_GRPC);
   }
+  return headers_seen(call, phase);
+}
+
+std::string PlannedPlugin::headers_seen(extproc_call* call, std::uint32_t phase) {
   const extproc_header* entries = nullptr;
   std::size_t count = 0;
   if (api_.headers(call, phase, &entries, &count) != EXTPROC_OK) return "no headers";
@@ -151,16 +184,20 @@ std::string PlannedPlugin::seen(extproc_call* call, std::uint32_t phase) {
   return to_string(headers);
 }
 
-PlannedChain::PlannedChain(const std::vector<PluginPlan>& plans)
-    : generation_(std::make_shared<engine::Generation>()) {
+PlannedChain::PlannedChain(std::vector<PluginPlan> plans, const ServerSetup& setup)
+    : plans_(std::move(plans)), setup_(setup), generation_(std::make_shared<engine::Generation>()) {
   generation_->metrics = &metrics();
+  generation_->config.server.limits.max_held_bytes = setup.max_held_bytes;
   config::DataPlane data_plane;
-  data_plane.early_end = false;
+  data_plane.early_end = setup.early_end;
+  data_plane.request_body_mode = stated(setup.stated_modes[0]);
+  data_plane.response_body_mode = stated(setup.stated_modes[1]);
   engine::Chain& chain = generation_->chains.add(
       std::make_unique<engine::Chain>("default", config::ResponseOrder::kReverse, data_plane));
-  for (std::size_t i = 0; i < plans.size(); ++i) {
-    PlannedPlugin& plugin = plugins_.emplace_back(i, plans[i], logs_, registry());
-    chain.add(plugin.descriptor(), &plugin, plugin.host(), plugin.plan().on_error, kDenyStatus);
+  for (std::size_t i = 0; i < plans_.size(); ++i) {
+    PlannedPlugin& plugin = plugins_.emplace_back(i, plans_[i], logs_, registry());
+    chain.add(plugin.descriptor(), &plugin, plugin.host(), plugin.plan().on_error, kDenyStatus, nullptr,
+              plugin.plan().max_body_bytes);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
 #include "test/model/plugin_plan.h"
+#include "test/model/server_reference.h"
 
 namespace extprocd::model {
 
@@ -41,6 +42,7 @@ class PlannedPlugin {
   extproc_status take(const Step& step, extproc_call* call, std::uint32_t phase);
   extproc_status prepare_reply(const PhasePlan& what, extproc_call* call);
   std::string seen(extproc_call* call, std::uint32_t phase);
+  std::string headers_seen(extproc_call* call, std::uint32_t phase);
   void write(const State& state, const std::string& line) {
     logs_[state.stream].push_back(name_ + " " + line);
   }
@@ -52,18 +54,24 @@ class PlannedPlugin {
   std::unique_ptr<engine::PluginHost> host_;
   const extproc_host& api_;
   const extproc_metadata_api& metadata_;
+  const extproc_body_api& body_;
+  const extproc_control_api& control_;
 };
 
 /// A generation whose one chain runs planned plugins.
 class PlannedChain {
  public:
-  explicit PlannedChain(const std::vector<PluginPlan>& plans);
+  PlannedChain(std::vector<PluginPlan> plans, const ServerSetup& setup);
 
+  [[nodiscard]] const std::vector<PluginPlan>& plans() const { return plans_; }
+  [[nodiscard]] const ServerSetup& setup() const { return setup_; }
   [[nodiscard]] std::shared_ptr<const engine::Generation> generation() const { return generation_; }
   /// What the plugins wrote down about a stream.
   [[nodiscard]] const std::vector<std::string>& log(std::uint64_t stream) { return logs_[stream]; }
 
  private:
+  const std::vector<PluginPlan> plans_;
+  const ServerSetup setup_;
   PlannedPlugin::Logs logs_;
   std::deque<PlannedPlugin> plugins_;
   std::shared_ptr<engine::Generation> generation_;

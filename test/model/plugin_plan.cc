@@ -1,6 +1,9 @@
 #include "test/model/plugin_plan.h"
 
+#include <cstdint>
+
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 
 namespace extprocd::model {
 
@@ -19,19 +22,31 @@ std::string to_string(Outcome outcome) {
 
 std::string to_string(const Step& step) {
   static const std::vector<std::string> kNames = {
-      "set", "add", "remove", "replace body", "clear route cache", "metadata"};
-  return kNames.at(static_cast<std::size_t>(step.kind)) + " " + readable(step.name) + "=" +
-         readable(step.value);
+      "set",      "add",   "remove",  "replace body", "clear route cache",
+      "metadata", "write", "forward", "drop",         "skip"};
+  const std::string& name = kNames.at(static_cast<std::size_t>(step.kind));
+  if (step.kind == Step::Kind::kForward || step.kind == Step::Kind::kDrop) {
+    return name + " " + (step.size == SIZE_MAX ? "all" : std::to_string(step.size));
+  }
+  if (step.kind == Step::Kind::kSkip) return name + " phases " + std::to_string(step.phases);
+  return name + " " + readable(step.name) + "=" + readable(step.value);
 }
 
 std::string to_string(const PluginPlan& plan) {
   std::string text = "on_error " + std::string(config::to_string(plan.on_error));
   if (plan.fails_to_begin) text += ", fails to begin";
+  text += ", max_body_bytes " + std::to_string(plan.max_body_bytes);
   text += "\n";
   for (std::uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
     if ((plan.phases & EXTPROC_PHASE_BIT(phase)) == 0) continue;
     const PhasePlan& what = plan.phase[phase];
-    text += "    " + phase_name(phase) + ":";
+    text += "    " + phase_name(phase);
+    if (phase == EXTPROC_REQUEST_BODY) text += " (" + access_name(plan.body_access[0]) + ")";
+    if (phase == EXTPROC_RESPONSE_BODY) text += " (" + access_name(plan.body_access[1]) + ")";
+    text += ":";
+    if (what.holds != 0) text += " holds " + absl::StrCat(absl::Hex(what.holds));
+    if (what.holds_at_end) text += " at the end too";
+    if (what.busy != ~0U) text += " busy " + absl::StrCat(absl::Hex(what.busy));
     for (const Step& step : what.steps) text += " " + to_string(step) + ",";
     text += " " + to_string(what.outcome);
     if (what.outcome != Outcome::kContinue) text += " at call " + std::to_string(what.outcome_at);
@@ -42,6 +57,26 @@ std::string to_string(const PluginPlan& plan) {
     text += "\n";
   }
   return text;
+}
+
+std::string access_name(std::uint32_t access) {
+  static const std::vector<std::string> kNames = {"none", "observe", "edit_chunk", "whole", "stream"};
+  return kNames.at(access);
+}
+
+std::string flag_names(std::uint32_t flags) {
+  static const std::vector<std::string> kNames = {" eos", " end of body", " partial", " compressed"};
+  std::string text;
+  for (std::size_t bit = 0; bit < kNames.size(); ++bit) {
+    if (((flags >> bit) & 1) != 0) text += kNames[bit];
+  }
+  return text;
+}
+
+std::string pieces_seen(const std::vector<std::string>& pieces, bool messages) {
+  std::string text;
+  for (const auto& piece : pieces) text += messages ? "[" + readable(piece) + "]" : piece;
+  return messages ? text : readable(text);
 }
 
 std::string readable(const std::string& bytes) {

@@ -14,10 +14,23 @@ namespace extprocd::model {
 
 /// One host call of a plugin.
 struct Step {
-  enum class Kind : std::uint8_t { kSet, kAdd, kRemove, kReplaceBody, kClearRouteCache, kMetadata };
+  enum class Kind : std::uint8_t {
+    kSet,
+    kAdd,
+    kRemove,
+    kReplaceBody,
+    kClearRouteCache,
+    kMetadata,
+    kWrite,
+    kForward,
+    kDrop,
+    kSkip
+  };
   Kind kind = Kind::kSet;
-  std::string name;   ///< of the header, or the metadata's key
-  std::string value;  ///< likewise; the new body
+  std::string name;          ///< of the header, or the metadata's key
+  std::string value;         ///< likewise; the new body; what is written
+  std::size_t size = 0;      ///< bytes to forward or drop
+  std::uint32_t phases = 0;  ///< EXTPROC_PHASE_BIT to skip
 };
 
 /// How a callback ends.
@@ -34,6 +47,9 @@ enum class Outcome : std::uint8_t {
 /// What a plugin does in one phase.
 struct PhasePlan {
   std::vector<Step> steps;
+  std::uint32_t busy = ~0U;   ///< bits of the calls of this phase that take the steps: a body comes in many
+  std::uint32_t holds = 0;    ///< likewise, those that return EXTPROC_HOLD where others continue
+  bool holds_at_end = false;  ///< also where nothing can be held
   Outcome outcome = Outcome::kContinue;
   std::uint32_t outcome_at = 0;  ///< the call of this phase, counted from 0, that ends so; others continue
   std::uint32_t reply_status = 403;
@@ -48,8 +64,13 @@ struct PluginPlan {
   std::uint32_t phases = 0;  ///< EXTPROC_PHASE_BIT
   config::FailurePolicy on_error = config::FailurePolicy::kFail;
   bool fails_to_begin = false;
+  std::array<std::uint32_t, 2> body_access{};  ///< EXTPROC_ACCESS_*, by side; must fit the phases
+  std::uint64_t max_body_bytes = std::uint64_t{1} << 20;
   std::array<PhasePlan, EXTPROC_PHASE_COUNT> phase;
 };
+
+/// Does the call of a phase with this number have its bit?
+constexpr bool has_bit(std::uint32_t bits, std::uint32_t call) { return ((bits >> (call % 32)) & 1) != 0; }
 
 constexpr std::uint32_t kDenyStatus = 503;
 constexpr const char* kMetadataNamespace = "ns";
@@ -62,5 +83,10 @@ std::string to_string(const PluginPlan& plan);
 /// Bytes that can be read: escaped, and shortened if there are many.
 std::string readable(const std::string& bytes);
 std::string to_string(const Headers& headers);
+std::string access_name(std::uint32_t access);
+/// The pieces of a body; where each is a message, each by itself.
+std::string pieces_seen(const std::vector<std::string>& pieces, bool messages);
+/// EXTPROC_END_OF_STREAM and so on, each behind a space.
+std::string flag_names(std::uint32_t flags);
 
 }  // namespace extprocd::model

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <iostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,6 +65,11 @@ void check(const Property& property, std::uint64_t cases, Coverage& coverage) {
   }
 }
 
+/// What the cases met, if the environment asks for it.
+void print(const Coverage& coverage) {
+  if (std::getenv("EXTPROCD_PROPERTY_COVERAGE") != nullptr) std::cout << coverage.text();
+}
+
 /// Were all of these met so often? Only where the number of cases was not chosen by hand.
 void expect_seen(const Coverage& coverage, const std::vector<std::string>& names, std::size_t least) {
   if (std::getenv("EXTPROCD_PROPERTY_CASES") != nullptr) return;
@@ -80,7 +86,7 @@ class PropertyTest : public testing::Test {
 };
 
 Finding converse(const Case& a_case, Coverage& coverage) {
-  PlannedChain chain(a_case.plugins);
+  PlannedChain chain(a_case.plugins, a_case.setup);
   Conversation conversation(a_case, chain, 1, coverage);
   while (conversation.step()) {
   }
@@ -92,6 +98,7 @@ TEST_F(PropertyTest,
        legal_conversations_get_exactly_the_replies_owed_and_what_arrives_is_what_plugins_made_of_it) {
   Coverage coverage;
   check(converse, 12000, coverage);
+  print(coverage);
   if (HasFatalFailure()) return;
 
   std::vector<std::string> modes;
@@ -113,6 +120,28 @@ TEST_F(PropertyTest,
   }
   modes.emplace_back("gRPC with windows modes FULL_DUPLEX_STREAMED/FULL_DUPLEX_STREAMED");
   expect_seen(coverage, modes, 20);
+
+  std::vector<std::string> bodies;
+  for (const auto* access : {"observe", "edit_chunk", "whole", "stream"}) {
+    for (const auto& mode : all) {
+      for (const auto* trailers : {" with trailers", " without trailers"}) {
+        bodies.push_back("body " + std::string(access) + " " + mode + trailers);
+      }
+      const bool called = mode != "NONE";
+      if (called) bodies.push_back("called with access " + std::string(access) + " in " + mode);
+    }
+  }
+  for (const auto* access : {"observe", "edit_chunk", "stream"}) {
+    bodies.push_back("body " + std::string(access) + " GRPC with trailers");
+    bodies.push_back("called with access " + std::string(access) + " in GRPC");
+  }
+  expect_seen(coverage, bodies, 20);
+  expect_seen(coverage,
+              {"held by whole", "held by stream", "headers wait for the body",
+               "trailers tell the end of the body", "bytes that nothing carries", "access refused",
+               "held where nothing can be", "too large a body", "too large a body, too late", "ended early",
+               "reply clear_body", "reply body", "reply to a body with a header mutation"},
+              20);
 
   expect_seen(
       coverage,
@@ -149,7 +178,7 @@ Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
   Coverage unused;
   std::vector<std::string> messages;
   {
-    PlannedChain chain(legal.plugins);
+    PlannedChain chain(legal.plugins, legal.setup);
     Conversation recorded(legal, chain, 1, unused);
     while (recorded.step()) {
     }
@@ -159,8 +188,8 @@ Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
   Random random(a_case.schedule);
   for (std::size_t i = random.between(1, 2); i > 0; --i)
     coverage.saw("disturbed: " + disturb(messages, random));
-  PlannedChain chain(legal.plugins);
-  CheckedStream victim(chain, legal.plugins, 1, false, coverage);
+  PlannedChain chain(legal.plugins, legal.setup);
+  CheckedStream victim(chain, 1, false, coverage);
   legal.schedule += 1;
   Conversation neighbour(legal, chain, 2, unused);
   bool outlived = false;
@@ -189,6 +218,7 @@ Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
 TEST_F(PropertyTest, broken_sequences_end_their_own_stream_with_invalid_argument_and_no_other) {
   Coverage coverage;
   check(disturb_one_of_two, 4000, coverage);
+  print(coverage);
   if (HasFatalFailure()) return;
   expect_seen(coverage,
               {"disturbed: duplicate", "disturbed: out of order", "disturbed: missing",

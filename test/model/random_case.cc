@@ -1,5 +1,6 @@
 #include "test/model/random_case.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "test/model/random.h"
@@ -13,6 +14,8 @@ const std::vector<std::string> kRefusedNames = {"host",  "x-envoy-z", ":status",
                                                 ":path", ":scheme",   ":authority", "bad name",
                                                 "",      ":new",      "grpc-x"};
 const std::vector<std::string> kValues = {"1", "2", "", "text/plain", "a, b"};
+
+bool is_body(std::uint32_t phase) { return phase == EXTPROC_REQUEST_BODY || phase == EXTPROC_RESPONSE_BODY; }
 
 std::string random_bytes(Random& random, std::size_t size) {
   std::string bytes;
@@ -76,19 +79,36 @@ FilterSettings random_settings(Random& random) {
   }
   choose_body_modes(random, settings);
   settings.buffer_limit = random.between(1, 40);
+  // Since Envoy 1.38; what the server is not shown it cannot mend.
+  settings.allow_content_length_header = settings.sends_protocol_config && !settings.grpc_data_plane &&
+                                         settings.sides[0].send_headers && settings.sides[1].send_headers &&
+                                         random.one_in(3);
   if (random.one_in(3)) settings.withheld = {"secret", "b"};
+  if (!settings.allow_content_length_header && random.one_in(8)) settings.withheld.insert("content-length");
   return settings;
 }
 
-std::vector<std::string> random_chunks(Random& random, const FilterSettings& settings, std::size_t size,
-                                       bool trailers) {
+std::vector<std::string> random_chunks(Random& random, const FilterSettings& settings, Side side,
+                                       std::size_t size, bool trailers) {
+  const bool messages = settings.side(side).body == ProcessingMode::GRPC;
   std::vector<std::string> chunks;
   for (std::size_t i = random.below(size + 1); i > 0; --i) {
     const bool large = !settings.windows && random.one_in(60);
-    chunks.push_back(random_bytes(random, large ? random.between(60, 200) * 1024 : random.between(1, 20)));
+    const bool empty = messages && random.one_in(8);
+    chunks.push_back(random_bytes(random, empty   ? 0
+                                          : large ? random.between(60, 200) * 1024
+                                                  : random.between(1, 20)));
   }
   if (!trailers && random.one_in(3)) chunks.emplace_back();  // the end comes late
   return chunks;
+}
+
+/// The size of the body, if the headers say one at all.
+void mend_content_length(HttpMessage& message) {
+  if (!first_value(message.headers, "content-length")) return;
+  std::size_t length = 0;
+  for (const auto& chunk : message.chunks) length += chunk.size();
+  overwrite(message.headers, "content-length", std::to_string(length));
 }
 
 HttpMessage random_message(Random& random, const Case& a_case, Side side, std::size_t size) {
@@ -101,18 +121,36 @@ HttpMessage random_message(Random& random, const Case& a_case, Side side, std::s
   bool trailers = random.one_in(2);
   if (settings.grpc_data_plane) trailers = side == Side::kResponse && !random.one_in(5);
   if (trailers) message.trailers = random_headers(random, a_case, 3);
-  message.chunks = random_chunks(random, settings, size, trailers);
+  message.chunks = random_chunks(random, settings, side, size, trailers);
   // Without trailers, a gRPC response is Trailers-Only.
   if (settings.grpc_data_plane && side == Side::kResponse && !trailers) message.chunks.clear();
   if (random.one_in(2)) {
-    std::size_t length = 0;
-    for (const auto& chunk : message.chunks) length += chunk.size();
-    message.headers.emplace_back("content-length", std::to_string(length));
+    message.headers.emplace_back("content-length", "");
+    mend_content_length(message);
   }
   return message;
 }
 
+Step random_body_step(Random& random, const Case& a_case) {
+  const bool large = !a_case.settings.windows && random.one_in(40);
+  Step step;
+  step.kind = random.of(std::vector<Step::Kind>{Step::Kind::kWrite, Step::Kind::kForward, Step::Kind::kDrop});
+  if (step.kind == Step::Kind::kWrite) {
+    step.value = random_bytes(random, large ? random.between(60, 150) * 1024 : random.below(12));
+  } else {
+    step.size = random.one_in(4) ? SIZE_MAX : large ? random.between(60, 150) * 1024 : random.below(25);
+  }
+  return step;
+}
+
 Step random_step(Random& random, const Case& a_case, std::uint32_t phase) {
+  if (is_body(phase) ? !random.one_in(3) : random.one_in(30)) return random_body_step(random, a_case);
+  if (random.one_in(40)) {
+    Step skip;
+    skip.kind = Step::Kind::kSkip;
+    skip.phases = static_cast<std::uint32_t>(random.below(EXTPROC_PHASE_BIT(EXTPROC_PHASE_COUNT)));
+    return skip;
+  }
   const auto header = [&](Step::Kind kind) {
     return Step{kind, random.one_in(6) ? random.of(kRefusedNames) : random.of(kNames),
                 random.one_in(25) ? "bad\nvalue" : random_value(random, a_case)};
@@ -141,6 +179,23 @@ Step random_step(Random& random, const Case& a_case, std::uint32_t phase) {
   return header(Step::Kind::kSet);
 }
 
+/// What a plugin does with a direction's body beside its steps.
+void plan_body(Random& random, PluginPlan& plan, std::size_t side) {
+  static const std::vector<std::uint32_t> kAccess = {EXTPROC_ACCESS_OBSERVE, EXTPROC_ACCESS_EDIT_CHUNK,
+                                                     EXTPROC_ACCESS_WHOLE, EXTPROC_ACCESS_STREAM,
+                                                     EXTPROC_ACCESS_STREAM};
+  const std::uint32_t headers = side == 0 ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS;
+  if (random.one_in(4)) plan.phase[headers].holds = ~0U;
+  PhasePlan& what = plan.phase[headers + 1];
+  if ((plan.phases & EXTPROC_PHASE_BIT(headers + 1)) == 0) return;
+  plan.body_access[side] = random.of(kAccess);
+  const auto some_calls = [&] { return static_cast<std::uint32_t>(random.below(std::size_t{1} << 32)); };
+  if (random.one_in(2)) what.busy = some_calls();
+  const bool may_hold = plan.body_access[side] == EXTPROC_ACCESS_STREAM;
+  if (may_hold ? !random.one_in(4) : random.one_in(30)) what.holds = random.one_in(3) ? ~0U : some_calls();
+  what.holds_at_end = random.one_in(30);
+}
+
 PluginPlan random_plan(Random& random, const Case& a_case, std::size_t size) {
   static const std::vector<Outcome> kEnds = {Outcome::kFinish,
                                              Outcome::kReply,
@@ -152,6 +207,9 @@ PluginPlan random_plan(Random& random, const Case& a_case, std::size_t size) {
                                              Outcome::kUnknownAction};
   PluginPlan plan;
   plan.phases = static_cast<std::uint32_t>(random.below(EXTPROC_PHASE_BIT(EXTPROC_PHASE_COUNT)));
+  for (const auto phase : {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY}) {
+    if (random.one_in(2)) plan.phases |= EXTPROC_PHASE_BIT(phase);
+  }
   plan.on_error = static_cast<config::FailurePolicy>(random.below(3));
   plan.fails_to_begin = random.one_in(20);
   for (std::uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
@@ -167,6 +225,8 @@ PluginPlan random_plan(Random& random, const Case& a_case, std::size_t size) {
     what.reply_headers = random_headers(random, a_case, 3);
     if (random.one_in(8)) what.reply_headers.emplace_back(random.of(kRefusedNames), "1");
   }
+  for (const std::size_t side : {0, 1}) plan_body(random, plan, side);
+  if (random.one_in(5)) plan.max_body_bytes = random.between(1, 60);
   return plan;
 }
 
@@ -178,12 +238,23 @@ Case random_case(std::uint64_t seed, std::size_t size) {
   a_case.settings = random_settings(random);
   a_case.exchange.request = random_message(random, a_case, Side::kRequest, size);
   a_case.exchange.response = random_message(random, a_case, Side::kResponse, size);
-  const BodyMode request_mode = a_case.settings.side(Side::kRequest).body;
-  // A held request would wait for ever: its body comes after the response.
-  const bool may_upgrade =
-      request_mode != ProcessingMode::BUFFERED && request_mode != ProcessingMode::BUFFERED_PARTIAL;
+  // A held message would wait for ever: its body comes after the other side's answer.
+  const bool may_upgrade = std::ranges::none_of(a_case.settings.sides, [](const SideSettings& side) {
+    return side.body == ProcessingMode::BUFFERED || side.body == ProcessingMode::BUFFERED_PARTIAL;
+  });
   a_case.exchange.upgrade = may_upgrade && random.one_in(12);
+  if (a_case.exchange.upgrade) {
+    a_case.exchange.request.headers.emplace_back("upgrade", "websocket");
+    overwrite(a_case.exchange.response.headers, ":status", "101");
+  }
   a_case.exchange.local_reply = !a_case.exchange.upgrade && random.one_in(12);
+  if (!a_case.settings.sends_protocol_config && !a_case.settings.observability_mode) {
+    for (const std::size_t side : {0, 1}) {
+      if (random.one_in(2)) a_case.setup.stated_modes[side] = a_case.settings.sides[side].body;
+    }
+  }
+  // With a drain, which the reference does not foretell, gRPC data planes end early.
+  a_case.setup.early_end = !random.one_in(4) && !a_case.settings.grpc_data_plane;
   for (std::size_t i = random.below(4); i > 0; --i)
     a_case.plugins.push_back(random_plan(random, a_case, size));
   a_case.schedule = random.below(1U << 30);
@@ -199,12 +270,14 @@ std::string to_string(const Case& a_case) {
   if (settings.observability_mode) text += " observability";
   if (!settings.sends_protocol_config) text += " without protocol_config";
   if (settings.send_body_without_waiting_for_header_response) text += " bodies without waiting";
+  if (settings.allow_content_length_header) text += " allows content-length";
   if (settings.windows) {
     text += " windows " + std::to_string(settings.windows->downstream_to_sidestream) + "," +
             std::to_string(settings.windows->sidestream_to_upstream) + "," +
             std::to_string(settings.windows->upstream_to_sidestream) + "," +
             std::to_string(settings.windows->sidestream_to_downstream);
   }
+  if (!a_case.setup.early_end) text += " no early end";
   if (a_case.exchange.local_reply) text += " local reply";
   if (a_case.exchange.upgrade) text += " upgrade";
   text += " buffer_limit " + std::to_string(settings.buffer_limit);
@@ -218,6 +291,7 @@ std::string to_string(const Case& a_case) {
             (mode.send_trailers ? " trailers SEND" : "") + ": " + to_string(message.headers);
     for (const auto& chunk : message.chunks) text += " '" + readable(chunk) + "'";
     if (message.trailers) text += " trailers " + to_string(*message.trailers);
+    if (a_case.setup.stated_modes[index(side)]) text += " (mode stated)";
     text += "\n";
   }
   for (std::size_t i = 0; i < a_case.plugins.size(); ++i) {
@@ -243,10 +317,16 @@ std::vector<Case> reductions(const Case& a_case) {
     for (std::uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
       const PhasePlan& what = a_case.plugins[i].phase[phase];
       if ((a_case.plugins[i].phases & EXTPROC_PHASE_BIT(phase)) != 0) {
-        add([&](Case& copy) { copy.plugins[i].phases &= ~EXTPROC_PHASE_BIT(phase); });
+        add([&](Case& copy) {
+          copy.plugins[i].phases &= ~EXTPROC_PHASE_BIT(phase);
+          if (is_body(phase))
+            copy.plugins[i].body_access[phase == EXTPROC_REQUEST_BODY ? 0 : 1] = EXTPROC_ACCESS_NONE;
+        });
       }
       if (what.outcome != Outcome::kContinue)
         add([&](Case& copy) { copy.plugins[i].phase[phase].outcome = Outcome::kContinue; });
+      if (what.holds != 0) add([&](Case& copy) { copy.plugins[i].phase[phase].holds = 0; });
+      if (what.busy != ~0U) add([&](Case& copy) { copy.plugins[i].phase[phase].busy = ~0U; });
       for (std::size_t step = 0; step < what.steps.size(); ++step) {
         add([&](Case& copy) {
           auto& steps = copy.plugins[i].phase[phase].steps;
@@ -254,6 +334,9 @@ std::vector<Case> reductions(const Case& a_case) {
         });
       }
     }
+  }
+  for (const auto side : {0, 1}) {
+    if (a_case.setup.stated_modes[side]) add([&](Case& copy) { copy.setup.stated_modes[side].reset(); });
   }
   for (const auto member : {&HttpExchange::request, &HttpExchange::response}) {
     const HttpMessage& message = a_case.exchange.*member;
@@ -263,7 +346,7 @@ std::vector<Case> reductions(const Case& a_case) {
       add([&](Case& copy) {
         auto& chunks = (copy.exchange.*member).chunks;
         chunks.erase(chunks.begin() + static_cast<std::ptrdiff_t>(i));
-        remove_all((copy.exchange.*member).headers, "content-length");
+        mend_content_length(copy.exchange.*member);
       });
     }
     for (std::size_t i = 0; i < message.headers.size(); ++i) {

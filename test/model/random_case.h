@@ -6,6 +6,7 @@
 
 #include "test/model/envoy_model.h"
 #include "test/model/plugin_plan.h"
+#include "test/model/server_reference.h"
 
 namespace extprocd::model {
 
@@ -13,6 +14,7 @@ namespace extprocd::model {
 struct Case {
   FilterSettings settings;
   HttpExchange exchange;
+  ServerSetup setup;
   std::vector<PluginPlan> plugins;
   std::uint64_t schedule = 0;  ///< seed of the order in which things happen
   enum class Cut : std::uint8_t { kNone, kHalfClose, kCancel, kShutdown };

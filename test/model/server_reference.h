@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
+#include "test/model/body_call.h"
 #include "test/model/filter_settings.h"
 #include "test/model/plugin_plan.h"
 
@@ -20,11 +22,13 @@ struct Owed {
   /// The reply to a message of a phase.
   struct Reply {
     envoy::service::ext_proc::v3::ProcessingResponse::ResponseCase kind{};
-    bool streamed = false;  ///< the body comes back as streamed_response, maybe in pieces
-    bool whole = false;     ///< but in one
-    std::string bytes;
+    bool streamed = false;         ///< the body comes back as streamed_response, maybe in pieces
+    bool messages = false;         ///< one for each gRPC message
+    Pieces body;                   ///< that goes on, of a body message
+    std::string original;          ///< that came, of a body message
+    bool may_mutate_body = false;  ///< a plugin may have changed, held or let go something
+    bool may_mutate_headers = false;
     bool end_of_stream = false;
-    bool end_of_stream_without_message = false;
     std::optional<std::string> replacement;  ///< CONTINUE_AND_REPLACE with this body
     bool clear_route_cache = false;
   };
@@ -37,19 +41,27 @@ struct Owed {
   };
 
   bool window_update = false;  ///< flow_control_init is answered
-  std::optional<Reply> reply;
+  std::vector<Reply> replies;  ///< in this order
   std::optional<Immediate> immediate;
-  std::map<std::string, std::string> metadata;  ///< beside the reply
-  std::optional<absl::StatusCode> end;          ///< the stream ends
+  std::map<std::string, std::string> metadata;  ///< beside the replies
+  std::optional<absl::StatusCode> end;          ///< the stream ends, behind the replies
+};
+
+/// How the server is set up, as far as it changes what it does with a stream.
+struct ServerSetup {
+  /// data_plane.request_body_mode and response_body_mode: what counts where the data plane does not tell.
+  std::array<std::optional<BodyMode>, 2> stated_modes;
+  bool early_end = true;                                  ///< data_plane.early_end
+  std::uint64_t max_held_bytes = std::uint64_t{4} << 20;  ///< server.limits.max_held_bytes
 };
 
 /// Foretells what a server with a chain of planned plugins does with a stream, from the messages alone, in the plainest
-/// way: no views, no undo, no net changes, no flow control. Shares no code with the engine.
+/// way: no views, no undo, no net changes, no flow control, bodies as strings. Shares no code with the engine.
 class ServerReference {
  public:
   using ProcessingRequest = envoy::service::ext_proc::v3::ProcessingRequest;
 
-  explicit ServerReference(const std::vector<PluginPlan>& plans);
+  ServerReference(const std::vector<PluginPlan>& plans, ServerSetup setup);
 
   Owed receive(const std::string& bytes);
   Owed half_close();
@@ -64,8 +76,17 @@ class ServerReference {
   [[nodiscard]] const std::vector<Step>& changes(std::uint32_t phase) const { return changes_[phase]; }
   /// The body that takes the place of the original one.
   [[nodiscard]] const std::optional<std::string>& replacement(Side side) const {
-    return replacement_[index(side)];
+    return flows_[index(side)].replacement;
   }
+  /// What the server let go of a direction's body, and how much of the original it was given for that.
+  [[nodiscard]] const Pieces& let_go(Side side) const { return flows_[index(side)].let_go; }
+  [[nodiscard]] const Pieces& received(Side side) const { return flows_[index(side)].received; }
+  /// Did the server take content-length away, because the body might become another?
+  [[nodiscard]] bool without_length(Side side) const { return flows_[index(side)].without_length; }
+  /// Did the headers wait, so that it may have known better by then?
+  [[nodiscard]] bool headers_waited(Side side) const { return flows_[index(side)].waited; }
+  /// Did the server end the stream because nobody wanted what was left?
+  [[nodiscard]] bool ended_early() const { return ended_early_; }
 
   /// Applies changes to headers, as a plugin's author would expect.
   static void change(Headers& headers, const std::vector<Step>& steps);
@@ -82,10 +103,30 @@ class ServerReference {
     std::string body;
     bool end_without_message;
   };
+  /// A plugin on this stream.
   struct Plugin {
     bool begun = false;
     bool done = false;
+    std::uint32_t unwanted = 0;  // phases
     std::array<std::uint32_t, EXTPROC_PHASE_COUNT> calls{};
+    std::array<Pieces, 2> held;
+    std::array<bool, 2> waits{};  // with the headers
+  };
+  /// One direction of the stream.
+  struct Flow {
+    Order order = Order::kIdle;
+    bool closed = false;  // its body was replaced
+    bool access_judged = false;
+    bool headers_came = false;
+    bool end_told = false;                               // to the plugins, of the body
+    std::optional<Owed::Reply> waiting;                  // the reply to headers that wait for the body
+    Pieces behind;                                       // what is to go on behind them
+    std::map<std::string, std::string> metadata_behind;  // beside that
+    std::optional<std::string> replacement;
+    bool without_length = false;
+    bool waited = false;
+    Pieces received;
+    Pieces let_go;
   };
   /// What a failed plugin's changes are taken back to.
   struct Draft {
@@ -94,27 +135,62 @@ class ServerReference {
     std::optional<std::string> replacement;
     bool clear_route_cache = false;
   };
+  static constexpr std::uint32_t kFailedPrecondition = 9;
+  enum class Went : std::uint8_t { kOn, kHeld, kFailed, kStopped };
 
   static Incoming split(const ProcessingRequest& message, Headers& headers);
+  void take_in_first(const ProcessingRequest& message, Owed& owed);
   [[nodiscard]] bool in_order(const Incoming& incoming);
-  void run_chain(const Incoming& incoming, Owed& owed);
-  bool run_plugin(std::size_t position, const Incoming& incoming, Owed& owed);
-  bool fail(std::size_t position, std::uint32_t code, Owed& owed);
+  void on_headers(const Incoming& incoming, Owed& owed);
+  void on_body(const Incoming& incoming, Owed& owed);
+  void on_trailers(const Incoming& incoming, Owed& owed);
+  void begin_phase(Side side, std::uint32_t phase);
+  [[nodiscard]] bool judge_access(Side side, Owed& owed);
+  [[nodiscard]] bool run_chain(std::uint32_t phase, std::uint32_t flags, Owed& owed);
+  [[nodiscard]] bool run_body(Side side, std::uint32_t flags, bool empty, Pieces& body, Owed& owed);
+  [[nodiscard]] bool run_stage(std::size_t position, Side side, std::uint32_t flags, Pieces& body,
+                               Owed& owed);
+  Went call(std::size_t position, std::uint32_t phase, std::uint32_t flags, BodyCall* body, Owed& owed);
+  void take_steps(std::size_t position, std::uint32_t phase, const PhasePlan& what, BodyCall* body);
+  [[nodiscard]] bool fail(std::size_t position, std::uint32_t code, Owed& owed, bool can_skip = true);
+  [[nodiscard]] bool too_large(std::size_t position, Side side, Owed& owed);
   void reply(std::size_t position, Owed::Immediate immediate, Owed& owed);
-  void answer(const Incoming& incoming, Owed& owed);
-  std::uint32_t take(const Step& step, std::uint32_t phase);
+  void keep_changes(std::uint32_t phase);
+  void let_go(Side side, Pieces body, bool end_of_stream, Owed& owed);
+  void stop_waiting(Side side);
+  void send(Owed::Reply reply, Owed& owed);
+  void end_early(Owed& owed);
+  [[nodiscard]] bool body_comes(Side side) const;
+  [[nodiscard]] bool nobody_wants_more() const;
+  std::uint32_t take(std::size_t position, const Step& step, std::uint32_t phase, BodyCall* body);
+  [[nodiscard]] std::uint32_t edit(const Step& step, std::uint32_t phase);
   [[nodiscard]] std::uint32_t reply_status(const PhasePlan& what) const;
-  [[nodiscard]] bool reply_possible(const Incoming& incoming) const;
+  [[nodiscard]] bool reply_possible(Side side, std::uint32_t phase) const;
   [[nodiscard]] bool refuses(std::uint32_t phase, const Step& step) const;
+  [[nodiscard]] bool headers_held(Side side) const;
+  [[nodiscard]] bool headers_can_wait(Side side, bool body_follows) const;
+  [[nodiscard]] bool loses_content_length(Side side) const;
+  [[nodiscard]] bool changes_body(Side side) const;
+  [[nodiscard]] bool somebody_waits(Side side) const;
+  [[nodiscard]] bool upgrades() const;
+  [[nodiscard]] bool wants(std::size_t position, std::uint32_t phase) const;
   [[nodiscard]] Headers visible(std::uint32_t phase) const;
   void end(absl::StatusCode code, std::uint32_t reason, Owed& owed);
   void end_plugins(std::uint32_t reason);
   void write(std::size_t position, const std::string& line) {
     log_.push_back("p" + std::to_string(position) + " " + line);
   }
-  [[nodiscard]] BodyMode mode(Side side) const { return modes_[index(side)]; }
+  [[nodiscard]] std::size_t position_of(std::size_t step, Side side) const {
+    return side == Side::kResponse ? plans_.size() - 1 - step : step;
+  }
+  [[nodiscard]] std::optional<BodyMode> mode(Side side) const { return modes_[index(side)]; }
+  [[nodiscard]] bool of_messages(Side side) const { return mode(side) == ProcessingMode::GRPC; }
+  [[nodiscard]] bool streams(Side side) const { return mode(side) && is_duplex(*mode(side)); }
+  Flow& flow(Side side) { return flows_[index(side)]; }
+  [[nodiscard]] const Flow& flow(Side side) const { return flows_[index(side)]; }
 
   const std::vector<PluginPlan> plans_;
+  const ServerSetup setup_;
   std::vector<Plugin> plugins_;
   std::vector<std::string> log_;
   std::vector<std::string> events_;
@@ -122,20 +198,22 @@ class ServerReference {
   Life life_ = Life::kOpen;
   bool first_ = true;
   bool observing_ = false;
-  bool says_modes_ = false;
   bool grpc_data_plane_ = false;
   bool plugins_ended_ = false;
-  std::array<BodyMode, 2> modes_{};
-  std::array<Order, 2> order_{};
-  std::array<bool, 2> closed_{};
+  bool ended_early_ = false;
+  std::array<std::optional<BodyMode>, 2> modes_{};
+  std::array<Flow, 2> flows_;
   ResponseHeaders response_headers_ = ResponseHeaders::kNotSeen;
 
   std::array<Headers, EXTPROC_PHASE_COUNT> original_;
+  std::array<bool, EXTPROC_PHASE_COUNT> came_{};
   std::array<std::vector<Step>, EXTPROC_PHASE_COUNT> changes_;
-  std::array<std::optional<std::string>, 2> replacement_;
-  bool can_reply_ = false;  // to the message at hand
-  std::uint32_t map_ = 0;   // the phase at hand
-  Draft draft_;             // of the phase at hand
+  std::map<std::string, std::string> metadata_;  // to go beside the next reply
+  bool clear_route_cache_ = false;               // likewise
+  bool can_reply_ = false;                       // to the message at hand
+  bool carried_ = true;                          // by its answer: what goes on of a body
+  std::uint32_t map_ = 0;                        // that can be changed now
+  Draft draft_;                                  // of the phase at hand
 };
 
 }  // namespace extprocd::model

@@ -536,7 +536,7 @@ TEST_F(Differential, generated_conversations) {
   model::Coverage unused;
   for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
     const model::Case a_case = model::random_case(seed, 1 + seed / 20);
-    model::PlannedChain chain(a_case.plugins);
+    model::PlannedChain chain(a_case.plugins, a_case.setup);
     model::Conversation conversation(a_case, chain, 1, unused);
     while (conversation.step()) {
     }
