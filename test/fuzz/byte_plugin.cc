@@ -21,11 +21,14 @@ void touch(const extproc_str& text) {
 
 }  // namespace
 
-BytePlugin::BytePlugin(std::string name, telemetry::Registry& registry) {
+BytePlugin::BytePlugin(std::string name, uint32_t request_access, uint32_t response_access,
+                       telemetry::Registry& registry) {
   descriptor_.struct_size = sizeof descriptor_;
   descriptor_.id = "test.bytes";
   descriptor_.version = "1";
   descriptor_.phases = (1U << EXTPROC_PHASE_COUNT) - 1;
+  descriptor_.request_body_access = request_access;
+  descriptor_.response_body_access = response_access;
   descriptor_.stream_state_size = 40;
   descriptor_.stream_state_align = 16;
   descriptor_.stream_begin = [](void* self, void*, extproc_call* call,
@@ -65,7 +68,7 @@ extproc_action BytePlugin::run(extproc_call* call, uint32_t phase) {
       case 3:
         return EXTPROC_FAIL;
       case 4:
-        return op;  // an answer that there is not
+        return op < 0x80 ? EXTPROC_HOLD : op;  // an answer that there is not
       case 5:
         throw std::runtime_error(std::string(text()));
       case 6:
@@ -143,9 +146,69 @@ void BytePlugin::host_call(uint8_t which, extproc_call* call, uint32_t phase) {
       if (store->get(call, abi(text()), &value) == EXTPROC_OK) touch(value);
       store->remove(call, abi(text()));
       break;
+    case 24:
+    case 25:
+    case 26:
+      body_call(which, call);
+      break;
+    case 27:
+      ask_for_control(call);
+      break;
+    case 28:
+    case 29:
+    case 30:
+      reply_in_pieces(which, call);
+      break;
     default:
       touch(host.last_error(call));
   }
+}
+
+/// Sizes around those of the body at hand, and all of it.
+void BytePlugin::body_call(uint8_t which, extproc_call* call) {
+  const extproc_host& host = *host_->table();
+  const auto& body = *static_cast<const extproc_body_api*>(host.get_extension(&host, EXTPROC_BODY_1));
+  if (which == 24) {
+    body.write(call, abi(text()));
+    return;
+  }
+  const uint8_t size = program_->byte();
+  (which == 25 ? body.forward : body.drop)(call, size == 255 ? SIZE_MAX : size);
+}
+
+void BytePlugin::ask_for_control(extproc_call* call) {
+  const extproc_host& host = *host_->table();
+  const auto& control =
+      *static_cast<const extproc_control_api*>(host.get_extension(&host, EXTPROC_CONTROL_1));
+  const uint8_t phases = program_->byte();
+  if (phases < 0x80) {
+    control.skip(call, phases);
+  } else {
+    control.extend_timeout(call, program_->number());
+  }
+}
+
+void BytePlugin::reply_in_pieces(uint8_t which, extproc_call* call) {
+  const extproc_host& host = *host_->table();
+  const auto& pieces =
+      *static_cast<const extproc_streamed_reply_api*>(host.get_extension(&host, EXTPROC_STREAMED_REPLY_1));
+  if (which == 29) {
+    pieces.write(call, abi(text()));
+    return;
+  }
+  const extproc_header header{abi(text()), abi(text())};
+  if (which == 30) {
+    pieces.end(call, &header, program_->byte() & 1);
+    return;
+  }
+  extproc_reply reply{};
+  reply.struct_size = sizeof reply;
+  reply.status = 200 + (program_->byte() & 0x3f);
+  reply.grpc_status = -1;
+  reply.headers = &header;
+  reply.headers_count = program_->byte() & 1;
+  reply.body = abi(text());
+  pieces.begin(call, &reply);
 }
 
 void BytePlugin::look(extproc_call* call) {

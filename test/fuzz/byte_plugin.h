@@ -15,7 +15,9 @@ namespace extprocd::fuzz {
 /// The program is shared by the plugins of a chain and is over when its bytes are; then all of them just continue.
 class BytePlugin {
  public:
-  BytePlugin(std::string name, telemetry::Registry& registry);
+  /// The access is EXTPROC_ACCESS_*, but not none.
+  BytePlugin(std::string name, uint32_t request_access, uint32_t response_access,
+             telemetry::Registry& registry);
 
   [[nodiscard]] const extproc_plugin& descriptor() const { return descriptor_; }
   [[nodiscard]] engine::PluginHost& host() { return *host_; }
@@ -24,6 +26,9 @@ class BytePlugin {
  private:
   extproc_action run(extproc_call* call, uint32_t phase);
   void host_call(uint8_t which, extproc_call* call, uint32_t phase);
+  void body_call(uint8_t which, extproc_call* call);
+  void reply_in_pieces(uint8_t which, extproc_call* call);
+  void ask_for_control(extproc_call* call);
   void look(extproc_call* call);
   std::string_view text();
 

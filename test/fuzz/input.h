@@ -45,13 +45,18 @@ inline Step step_of(uint8_t byte) { return byte < 253 ? Step::kMessage : static_
 struct Head {
   uint8_t policies = 0;  ///< of the first plugin, times 3, plus that of the second
   uint8_t metadata = 0;  ///< which gRPC metadata the stream has
-  std::string program;   ///< what the plugins do, at most 255 bytes
+  uint8_t access =
+      0;  ///< to bodies: two bits each, less one, of the first plugin's request, response, the second's
+  uint8_t data_plane = 0;  ///< bits: pieces of local replies, mode overrides, more time, body modes stated
+  std::string program;     ///< what the plugins do, at most 255 bytes
 };
 
 inline Head read_head(Input& input) {
   Head head;
   head.policies = input.byte();
   head.metadata = input.byte();
+  head.access = input.byte();
+  head.data_plane = input.byte();
   head.program = input.text(input.byte());
   return head;
 }
@@ -59,6 +64,7 @@ inline Head read_head(Input& input) {
 /// The bytes that read_head() and the steps are read from, for making seeds.
 inline std::string write_head(const Head& head) {
   std::string bytes = {static_cast<char>(head.policies), static_cast<char>(head.metadata),
+                       static_cast<char>(head.access), static_cast<char>(head.data_plane),
                        static_cast<char>(head.program.size())};
   return bytes + head.program;
 }

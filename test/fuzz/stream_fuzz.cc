@@ -1,115 +1,98 @@
 // Any conversation, with plugins that do anything: whatever the data plane is sent must be legal, a stream ends at most
-// once, and the next stream of the same generation is served as if nothing had been.
+// once and holds nothing then, and the next stream of the same generation is served as if nothing had been.
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
+#include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include <google/protobuf/stubs/logging.h>
 
 #include "core/engine/stream.h"
 #include "core/telemetry/log.h"
-#include "core/wire/request_view.h"
 #include "test/fuzz/byte_plugin.h"
 #include "test/fuzz/input.h"
+#include "test/fuzz/judging_sink.h"
 
 namespace extprocd::fuzz {
 namespace {
 
-using envoy::service::ext_proc::v3::ProcessingResponse;
-
 constexpr std::size_t kMaxMessageSize = 32768;
 
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
-
-/// Judges what a stream sends.
-class JudgingSink final : public engine::Sink {
- public:
-  void send(const wire::Pieces& message) override {
-    require(!observing, "nothing is sent in observability mode");
-    require(!finished, "nothing is sent after the end");
-    ProcessingResponse reply;
-    require(reply.ParseFromString(message.joined()), "a reply can be parsed");
-    require(!immediate, "nothing is sent after an immediate response");
-    const bool bare_window = reply.response_case() == ProcessingResponse::RESPONSE_NOT_SET;
-    require(!bare_window || reply.has_server_window_update(), "an empty reply is a window update");
-    immediate = reply.has_immediate_response();
-    const auto& body = reply.has_request_body() ? reply.request_body() : reply.response_body();
-    const bool piece = body.response().body_mutation().has_streamed_response();
-    if (!bare_window && !piece) ++replies;
-    last = reply;
-  }
-  void finish(const absl::Status& status) override {
-    require(!finished, "a stream ends once");
-    require(status.message().size() < 4096, "a status' text is short");
-    require(!observing || status.ok(), "observability mode ends with OK");
-    finished = true;
-  }
-
-  bool observing = false;
-  bool finished = false;
-  bool immediate = false;
-  int replies = 0;
-  ProcessingResponse last;
-};
-
-/// Generations with two byte-driven plugins, one for each pair of policies, made once.
+/// Generations with two byte-driven plugins, whose access to bodies, policies and data plane an input chooses.
 class Surroundings {
  public:
   Surroundings() {
     telemetry::init_log("off", "text");
-    for (std::size_t i = 0; i < generations_.size(); ++i) {
-      auto generation = std::make_shared<engine::Generation>();
-      generation->metrics = &metrics_;
-      generation->config.server.limits = {.max_message_size = kMaxMessageSize, .max_headers = 50};
-      generation->config.chains.on_unknown = policy(i);
-      config::When when;
-      when.request.path = {{config::TextPattern::Kind::kPrefix, "/"}};
-      when.status = {{200, 299}};
-      when_ = when;
-      auto& chain = generation->chains.add(std::make_unique<engine::Chain>("default"));
-      chain.add(first_.descriptor(), &first_, first_.host(), policy(i / 3), 503);
-      chain.add(second_.descriptor(), &second_, second_.host(), policy(i), 403);
-      config::RequestMatch match;
-      match.metadata = {{"x-extproc-chain", {config::TextPattern::parse("other")}}};
-      auto& other = generation->chains.add(
-          std::make_unique<engine::Chain>("other", config::ResponseOrder::kSame), match);
-      other.add(first_.descriptor(), &first_, first_.host(), policy(i), 503, &when_);
-      other.add(second_.descriptor(), &second_, second_.host(), policy(i / 3), 403);
-      generations_[i] = std::move(generation);
+    for (uint32_t i = 0; i < kAccesses; ++i) {
+      first_.emplace_back("first", access(i), access(i >> 2), registry_);
+      second_.emplace_back("second", access(i), access(i >> 2), registry_);
     }
+    when_.request.path = {{config::TextPattern::Kind::kPrefix, "/"}};
+    when_.status = {{200, 299}};
   }
 
-  std::shared_ptr<const engine::Generation> generation(uint8_t policies) const {
-    return generations_[policies % generations_.size()];
+  std::shared_ptr<const engine::Generation> generation(const Head& head) {
+    auto generation = std::make_shared<engine::Generation>();
+    generation->metrics = &metrics_;
+    generation->config.server.limits = {
+        .max_message_size = kMaxMessageSize, .max_headers = 50, .max_held_bytes = kMaxHeldBytes};
+    const uint8_t policies = head.policies;
+    generation->config.chains.on_unknown = policy(policies);
+    BytePlugin& first = first_[head.access % kAccesses];
+    BytePlugin& second = second_[head.access / kAccesses];
+    auto& chain = generation->chains.add(std::make_unique<engine::Chain>(
+        "default", config::ResponseOrder::kReverse, data_plane(head.data_plane)));
+    chain.add(first.descriptor(), &first, first.host(), policy(policies / 3), 503, nullptr, kFewBytes);
+    chain.add(second.descriptor(), &second, second.host(), policy(policies), 403);
+    config::RequestMatch match;
+    match.metadata = {{"x-extproc-chain", {config::TextPattern::parse("other")}}};
+    auto& other = generation->chains.add(
+        std::make_unique<engine::Chain>("other", config::ResponseOrder::kSame, data_plane(head.data_plane)),
+        match);
+    other.add(first.descriptor(), &first, first.host(), policy(policies), 503, &when_);
+    other.add(second.descriptor(), &second, second.host(), policy(policies / 3), 403, nullptr, kFewBytes);
+    return generation;
   }
   void set_program(Input* program) {
-    first_.set_program(program);
-    second_.set_program(program);
+    for (BytePlugin& plugin : first_) plugin.set_program(program);
+    for (BytePlugin& plugin : second_) plugin.set_program(program);
+  }
+  /// Of all streams and plugins.
+  [[nodiscard]] bool holds_nothing() {
+    const bool plugins_hold_nothing = first_[0].host().metrics().held_bytes->value() == 0 &&
+                                      second_[0].host().metrics().held_bytes->value() == 0;
+    return metrics_.held_bytes.value() == 0 && plugins_hold_nothing;
   }
 
  private:
+  static constexpr uint32_t kAccesses = 16;
+  static constexpr uint64_t kFewBytes = 64;
+  static constexpr uint64_t kMaxHeldBytes = 4096;
+
+  static uint32_t access(uint32_t bits) { return EXTPROC_ACCESS_OBSERVE + (bits & 3); }
   static config::FailurePolicy policy(std::size_t number) {
     return static_cast<config::FailurePolicy>(number % 3);
+  }
+  static config::DataPlane data_plane(uint8_t bits) {
+    config::DataPlane data_plane;
+    data_plane.streamed_immediate_response = (bits & 1) != 0;
+    data_plane.allow_mode_override = (bits & 2) != 0;
+    data_plane.max_message_timeout = (bits & 4) != 0 ? 10 : 0;
+    // What it says it does not tell.
+    if ((bits & 8) != 0) data_plane.request_body_mode = static_cast<wire::BodyMode>((bits >> 4) & 3);
+    if ((bits & 8) != 0) data_plane.response_body_mode = static_cast<wire::BodyMode>((bits >> 6) & 3);
+    return data_plane;
   }
 
   telemetry::Registry registry_{1};
   telemetry::Metrics metrics_{registry_};
-  BytePlugin first_{"first", registry_};
-  BytePlugin second_{"second", registry_};
+  std::deque<BytePlugin> first_;
+  std::deque<BytePlugin> second_;
   config::When when_;
-  std::array<std::shared_ptr<const engine::Generation>, 9> generations_;
 };
 
 std::vector<engine::MetadataEntry> metadata(uint8_t choice) {
@@ -119,21 +102,13 @@ std::vector<engine::MetadataEntry> metadata(uint8_t choice) {
   return entries;
 }
 
-/// Whether a stream whose first message this is gets no replies.
-bool asks_to_observe(std::string_view first) {
-  wire::RequestView view;
-  return first.size() <= kMaxMessageSize && view.parse(first).ok() && view.observability_mode();
-}
-
 void converse(engine::ServerStream& stream, JudgingSink& sink, Input& input) {
-  int messages = 0;
   while (!input.empty() && !sink.finished) {
     switch (step_of(input.byte())) {
       case Step::kMessage: {
         const std::string_view message = input.text(input.number());
-        if (messages++ == 0) sink.observing = asks_to_observe(message);
+        if (message.size() <= kMaxMessageSize) sink.expect_answer_to(message);
         stream.receive(engine::Message::copy(message));
-        require(sink.replies <= messages, "no reply is sent that is not owed");
         break;
       }
       case Step::kHalfClose:
@@ -152,7 +127,9 @@ void converse(engine::ServerStream& stream, JudgingSink& sink, Input& input) {
 void serve_a_plain_stream(const std::shared_ptr<const engine::Generation>& generation) {
   JudgingSink sink;
   engine::Stream stream(generation, sink, {}, 2);
-  stream.receive(engine::Message::copy(std::string_view("\x12\x00", 2)));  // request_headers {}
+  const std::string_view message("\x12\x02\x18\x01", 4);  // request_headers { end_of_stream: true }
+  sink.expect_answer_to(message);
+  stream.receive(engine::Message::copy(message));
   require(sink.replies == 1 && sink.last.has_request_headers(), "the next stream gets its reply");
   stream.half_closed();
   require(sink.finished, "the next stream ends");
@@ -169,13 +146,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const fuzz::Head head = fuzz::read_head(input);
   fuzz::Input program(head.program);
   surroundings.set_program(&program);
-  const auto generation = surroundings.generation(head.policies);
+  const auto generation = surroundings.generation(head);
   {
     fuzz::JudgingSink sink;
     const auto metadata = fuzz::metadata(head.metadata);
     engine::Stream stream(generation, sink, {.peer = "ipv4:127.0.0.1:1", .metadata = metadata}, 1);
     fuzz::converse(stream, sink, input);
+    if (sink.finished || sink.replied)
+      fuzz::require(surroundings.holds_nothing(), "a stream that is over holds nothing");
   }
+  fuzz::require(surroundings.holds_nothing(), "a stream that is gone holds nothing");
   static fuzz::Input nothing({});
   surroundings.set_program(&nothing);
   fuzz::serve_a_plain_stream(generation);
