@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
+#include <gmock/gmock.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 #include <toml++/toml.h>
@@ -19,6 +20,8 @@ namespace extprocd::conformance {
 namespace {
 
 using envoy::service::ext_proc::v3::ProcessingResponse;
+using testing::ContainsRegex;
+using testing::Not;
 
 constexpr Schedule kSchedules[] = {Schedule::kLockstep, Schedule::kEager};
 
@@ -92,6 +95,10 @@ TEST_P(EnvoyConformance, in_process) {
   for (const Schedule schedule : kSchedules) {
     const Conversation conversation = converse_in_process(schedule);
     all_fine = all_fine && conversation.wrong.empty();
+    // The stream is gone, and with it whatever plugins held back.
+    EXPECT_THAT(loaded_.registry().text(),
+                Not(ContainsRegex("\nextproc_(plugin_)?held_bytes([{][^}]*[}])? [^0]")))
+        << GetParam().id;
     if (!GetParam().fault.empty()) continue;
     for (const std::string& wrong : conversation.wrong) {
       ADD_FAILURE() << GetParam().place << ": " << GetParam().id

@@ -178,6 +178,8 @@ class Runner:
         for server in self.servers.values():
             if left := self._wait_for(server):
                 wrong.append(f"{left:.0f} streams are left")
+            if held := server.metric("extproc_held_bytes"):
+                wrong.append(f"{held:.0f} bytes are held")
             if errors := server.metric("extproc_protocol_errors_total"):
                 wrong.append(f"{errors:.0f} protocol errors")
         return wrong
