@@ -198,7 +198,8 @@ def test_a_server_that_is_killed_during_a_call(transport: str, allowed: bool, pr
         outcome.expect_untouched(call)
     else:
         assert outcome.code == "Internal" and outcome.upstream is not None
-        assert outcome.received == ["a", "b"] == outcome.upstream.received
+        # More may have passed before the client noticed, where no bodies come to the server.
+        assert outcome.received[:2] == ["a", "b"] == outcome.upstream.received[:2]
 
 
 @each_transport
