@@ -714,6 +714,22 @@ TEST_F(BodyTest, a_body_is_asked_for_though_no_other_phase_is_wanted) {
        "response_headers {} mode_override { request_body_mode: BUFFERED response_body_mode: BUFFERED }"});
 }
 
+TEST_F(BodyTest, a_response_s_mode_is_asked_for_behind_a_request_s_that_was_made_full_duplex) {
+  config::DataPlane allowing;
+  allowing.allow_mode_override = true;
+  begin_anew(allowing);
+  add(EXTPROC_ACCESS_STREAM, {EXTPROC_REQUEST_BODY, EXTPROC_RESPONSE_BODY});
+  begin_request("NONE");
+  request_body("abc", true);
+  send("response_headers {}");
+  expect_replies(
+      {"request_headers {} mode_override { request_body_mode: FULL_DUPLEX_STREAMED request_trailer_mode: "
+       "SEND }",
+       piece("abc", true),
+       "response_headers {} mode_override { request_body_mode: FULL_DUPLEX_STREAMED response_body_mode: "
+       "FULL_DUPLEX_STREAMED request_trailer_mode: SEND response_trailer_mode: SEND }"});
+}
+
 TEST_F(BodyTest, bodies_that_nobody_needs_are_not_sent) {
   config::DataPlane allowing;
   allowing.allow_mode_override = true;

@@ -311,6 +311,7 @@ bool Stream::choose_chain(const Incoming& incoming) {
   chain_ = entry != nullptr ? entry->chain.get() : &kNone;
   exchange_.set_chain(chain_->name());
   assume_stated_modes();
+  may_override_modes_ = may_override_modes();
   chain_run_.emplace(*chain_, exchange_, held_bytes_);
   return true;
 }

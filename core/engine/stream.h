@@ -130,6 +130,7 @@ class Stream final : public ServerStream {
   std::optional<ChainRun> chain_run_;
   Outbound outbound_;
   std::array<Side, 2> sides_;
+  bool may_override_modes_ = false;  // by the modes as they were configured
   bool body_does_not_wait_ = false;  // for the headers reply, so that no other mode can be asked for
   bool drains_ = false;
   std::unique_ptr<LocalReply> gathered_;  // a reply in pieces that goes out as one

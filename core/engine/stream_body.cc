@@ -43,7 +43,7 @@ PhaseResult Stream::judge_body_access(const Incoming& incoming) {
                                 outbound_.observing() || std::exchange(side.judged, true);
   if (nothing_to_judge) return {};
   return chain_run_->refuse_body_access(incoming.direction, outbound_.body_mode(incoming.direction),
-                                        may_override_modes());
+                                        may_override_modes_);
 }
 
 void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
@@ -178,7 +178,8 @@ void Stream::assume_stated_modes() {
   }
 }
 
-/// Envoy heeds a mode_override only where no body mode is full duplex and the body waits for the headers reply.
+/// Envoy heeds a mode_override only where no body mode was configured as full duplex and the body waits for the headers
+/// reply. What an earlier override made of them does not count.
 bool Stream::may_override_modes() const {
   const auto request = outbound_.body_mode(wire::Direction::kRequest);
   const auto response = outbound_.body_mode(wire::Direction::kResponse);
@@ -198,7 +199,7 @@ BodyMode Stream::wished_mode(wire::Direction direction) {
 }
 
 std::optional<wire::ModeOverride> Stream::choose_modes(const Incoming& incoming) {
-  if (!may_override_modes() || exchange_.replacement_body != nullptr) return std::nullopt;
+  if (!may_override_modes_ || exchange_.replacement_body != nullptr) return std::nullopt;
   wire::ModeOverride modes;
   modes.request_body = *outbound_.body_mode(wire::Direction::kRequest);
   modes.response_body = *outbound_.body_mode(wire::Direction::kResponse);
@@ -237,7 +238,7 @@ uint32_t Stream::phases_to_come() const {
     const Side& of = side(direction);
     if (of.ended || of.order.closed() || of.drained) return;
     if (!of.seen) phases |= EXTPROC_PHASE_BIT(headers);
-    const bool may_be_asked_for = !of.seen && may_override_modes();
+    const bool may_be_asked_for = !of.seen && may_override_modes_;
     if (outbound_.body_mode(direction) != BodyMode::kNone || may_be_asked_for)
       phases |= EXTPROC_PHASE_BIT(body);
     phases |= EXTPROC_PHASE_BIT(trailers);

@@ -83,7 +83,7 @@ def test_only_bodies_that_are_needed_are_sent(run_envoy: RunEnvoy, version: str,
         assert answer.status == 200
         assert b"12345" not in answer.body and b'"a":1' in answer.body
         bodies = server.messages()
-        assert bodies["request_body"] >= 1 and bodies["response_body"] >= 1
+        assert bodies["request_body"] >= 1
         answer = request(envoy.port, "/echo", method="POST", body=text, headers={"content-type": "image/png"})
         assert (answer.status, answer.body) == (200, text)
         after = server.messages()
