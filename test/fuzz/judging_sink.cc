@@ -78,8 +78,9 @@ void JudgingSink::send(const wire::Pieces& message) {
     case ProcessingResponse::kStreamedImmediateResponse:
       return judge_local_reply_piece(reply);
     default:
-      require(reply.has_server_window_update() || reply.has_override_message_timeout(),
-              "an empty reply is a window update, or asks for more time");
+      require(reply.has_server_window_update() || reply.has_override_message_timeout() ||
+                  reply.request_drain_requests(),
+              "an empty reply is a window update, or asks for more time or for a drain");
   }
 }
 
