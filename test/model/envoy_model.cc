@@ -93,6 +93,7 @@ Judgement EnvoyModel::judge(const ProcessingResponse& reply) {
     return {};
   }
   if (!answers) {
+    if (requests_drain(reply) && settings_.grpc_data_plane) return judge_extras(reply);
     if (reply.has_server_window_update()) {
       const auto waiting = direction(Side::kRequest).owed();
       const bool is_grpc = settings_.side(Side::kRequest).body != ProcessingMode::FULL_DUPLEX_STREAMED;
