@@ -316,6 +316,26 @@ TEST_F(BodyTest, what_others_let_go_waits_behind_headers_that_wait) {
   expect_replies({"request_headers {}", piece("ab"), piece("cd"), piece("", true)});
 }
 
+TEST_F(BodyTest, what_is_set_while_the_headers_wait_goes_with_them) {
+  auto& plugin = add(EXTPROC_ACCESS_STREAM, kHeadersAndBody);
+  const auto& metadata = *static_cast<const extproc_metadata_api*>(
+      plugin.api().get_extension(&plugin.api(), EXTPROC_METADATA_1));
+  int calls = 0;
+  plugin.on_phase = [&](extproc_call* call, uint32_t phase, uint32_t flags) -> extproc_action {
+    if (phase == EXTPROC_REQUEST_HEADERS) return EXTPROC_HOLD;
+    EXPECT_EQ(metadata.set_number(call, abi("ns"), abi("k"), ++calls), EXTPROC_OK);
+    EXPECT_EQ(edits(plugin).forward(call, SIZE_MAX), EXTPROC_OK);
+    return (flags & EXTPROC_END_OF_BODY) != 0 ? EXTPROC_FINISH : EXTPROC_HOLD;
+  };
+  begin_request("FULL_DUPLEX_STREAMED", kLengthOfThree);
+  request_body("ab");
+  request_body("c", true);
+  expect_replies(
+      {R"(request_headers { response { header_mutation { remove_headers: "content-length" } } } dynamic_metadata {
+                       fields { key: "ns" value { struct_value { fields { key: "k" value { number_value: 2 } } } } } })",
+       piece("ab"), piece("c", true)});
+}
+
 TEST_F(BodyTest, headers_of_an_upgrade_never_wait) {
   auto& plugin = add(EXTPROC_ACCESS_WHOLE, kHeadersAndBody);
   plugin.on_phase = [&](extproc_call*, uint32_t phase, uint32_t) -> extproc_action {

@@ -74,6 +74,12 @@ Outbound::Metadata Outbound::take_metadata(Exchange& exchange) {
   return metadata;
 }
 
+/// What goes with a body's reply. While the headers wait it waits for their reply, which goes out first: of two values of
+/// one key the data plane keeps the one that came last.
+Outbound::Metadata Outbound::metadata_for(wire::Direction direction, Exchange& exchange) {
+  return headers_held(direction) ? Metadata() : take_metadata(exchange);
+}
+
 wire::Extras Outbound::extras_with(const Metadata& metadata) {
   wire::Extras extras = metadata.extras();
   if (std::exchange(owes_window_update_, false)) extras.window_update.emplace();
@@ -111,7 +117,7 @@ void Outbound::hold_headers(wire::Direction direction, Scratch& scratch) {
 }
 
 bool Outbound::body(wire::Direction direction, Exchange& exchange, std::size_t max_held, Scratch& scratch) {
-  const Metadata metadata = take_metadata(exchange);
+  const Metadata metadata = metadata_for(direction, exchange);
   const wire::Extras extras = extras_with(metadata);
   const auto mode = body_mode(direction);
   if (!mode || !wire::is_duplex(*mode)) {
@@ -157,7 +163,7 @@ bool Outbound::body(wire::Direction direction, Exchange& exchange, const BodyAns
     }
   }
   reply.mutation = &scratch.mutation;
-  const Metadata metadata = take_metadata(exchange);
+  const Metadata metadata = metadata_for(direction, exchange);
   send(scratch.writer.body(direction, reply, extras_with(metadata)));
   return true;
 }
@@ -178,7 +184,7 @@ bool Outbound::duplex_body(wire::Direction direction, Exchange& exchange, const 
   const auto slices = answer.bytes->slices();
   bool fits = true;
   const auto send_one = [&](const wire::StreamedBody& piece) {
-    const Metadata metadata = take_metadata(exchange);
+    const Metadata metadata = metadata_for(direction, exchange);
     fits = fits && streamed_body(direction, piece, extras_with(metadata), max_held, scratch.writer);
   };
   // An end without a message stands alone behind the messages.

@@ -165,6 +165,7 @@ class Outbound {
                                                 wire::Extras extras, wire::ReplyWriter& writer);
   void flush(wire::Direction direction, wire::ReplyWriter& writer);
   static Metadata take_metadata(Exchange& exchange);
+  [[nodiscard]] Metadata metadata_for(wire::Direction direction, Exchange& exchange);
 
   Sink& sink_;
   const telemetry::Metrics& metrics_;

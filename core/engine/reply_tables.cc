@@ -104,6 +104,7 @@ extproc_status write(extproc_call* call, extproc_str bytes) {
   return guarded(call, [&]() -> extproc_status {
     LocalReply* const reply = growing(call);
     if (reply == nullptr) return refuse(call, EXTPROC_TOO_LATE, "there is no reply in pieces that goes on");
+    if (bytes.data == nullptr && bytes.size > 0) return refuse(call, EXTPROC_INVALID, "a null pointer");
     if (bytes.size >
         call->exchange.max_written - std::min<std::size_t>(reply->body.size(), call->exchange.max_written)) {
       return refuse(call, EXTPROC_LIMIT, "more than server.limits.max_message_size in one callback");

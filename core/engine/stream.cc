@@ -265,7 +265,9 @@ void Stream::send_headers(wire::Direction direction, bool end_of_stream, Scratch
     drains_ = answer.request_drain = true;
   if (!end_of_stream && chain_->body_access(direction) > EXTPROC_ACCESS_OBSERVE &&
       mode != wire::BodyMode::kBuffered) {
-    answer.body_may_change = chain_run_->body_need(direction) > EXTPROC_ACCESS_OBSERVE;
+    // Headers that waited for the body: who changed it may have finished since.
+    answer.body_may_change =
+        outbound_.headers_held(direction) || chain_run_->body_need(direction) > EXTPROC_ACCESS_OBSERVE;
   }
   const bool replaced = exchange_.replacement_body != nullptr;
   outbound_.headers(direction, exchange_, answer, scratch);
