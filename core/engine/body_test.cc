@@ -463,6 +463,16 @@ TEST_F(BodyTest, a_response_body_over_the_limit_gets_the_policy_where_its_header
   EXPECT_EQ(sink_.status, absl::OkStatus()) << "nobody wants the rest";
 }
 
+TEST_F(BodyTest, a_buffered_response_over_the_limit_gets_the_plugin_s_status) {
+  bracket(add(EXTPROC_ACCESS_WHOLE, kResponseBody, FailurePolicy::kFail, {.most = 3}));
+  begin_request("BUFFERED");
+  send("response_headers {}");
+  send("response_body { body: 'abcd' end_of_stream: true }");
+  expect_replies(
+      {"request_headers {}", "response_headers {}",
+       R"(immediate_response { status { code: ServiceUnavailable } details: "extproc_p0_body_too_large" })"});
+}
+
 TEST_F(BodyTest, a_stream_s_and_the_server_s_bytes_are_bounded_too) {
   generation_->config.server.limits.max_held_bytes = 3;
   bracket(add(EXTPROC_ACCESS_WHOLE, kRequestBody));
