@@ -84,6 +84,10 @@ class Stream final : public ServerStream {
   [[nodiscard]] bool plugins_want(uint32_t phase) const {
     return chain_run_ && (chain_->phases() & EXTPROC_PHASE_BIT(phase)) != 0;
   }
+  [[nodiscard]] bool run_body(const Incoming& incoming, uint32_t flags, bool headers_are_held,
+                              http::BodyBuffer& body);
+  [[nodiscard]] bool has_room(bool fits);
+  [[nodiscard]] uint64_t max_held_bytes() const { return generation_->config.server.limits.max_held_bytes; }
   [[nodiscard]] bool end_body_before_trailers(const Incoming& incoming);
   void let_headers_go(wire::Direction direction, Scratch& scratch);
   void assume_stated_modes();

@@ -48,50 +48,72 @@ PhaseResult Stream::judge_body_access(const Incoming& incoming) {
 
 void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
   const wire::Direction direction = incoming.direction;
-  const uint64_t max_held = generation_->config.server.limits.max_held_bytes;
   const wire::BodyView& message = incoming.scratch.view.body();
-  const auto mode = outbound_.body_mode(direction);
   Side& side = this->side(direction);
   side.body_came = true;
-  bool fits = true;
   if (!plugins_want(body_phase(direction))) {
-    fits = outbound_.body(direction, exchange_, max_held, incoming.scratch);
+    if (!has_room(outbound_.body(direction, exchange_, max_held_bytes(), incoming.scratch))) return;
   } else {
     if (is_over(judge_body_access(incoming), incoming.scratch)) return;
+    const auto mode = outbound_.body_mode(direction);
     http::BodyBuffer body(mode == BodyMode::kGrpc);
     const bool is_message = !message.end_of_stream_without_message || !message.body.empty();
     if (is_message) body.add_borrowed(message.body, message.grpc_message_compressed);
-    const uint32_t flags = flags_of(mode, end_of_stream);
-    const std::size_t index = static_cast<std::size_t>(direction);
-    exchange_.headers_held[index] = outbound_.headers_held(direction) ||
-                                    (is_buffered(mode) && exchange_.map(headers_phase(direction))->present());
-    side.told_end_of_body = (flags & EXTPROC_END_OF_BODY) != 0;
-    PhaseResult result = chain_run_->run_body(incoming.phase, flags, /*carried=*/true, body);
-    exchange_.body = {};
-    if (is_over(std::move(result), incoming.scratch)) return;
-    ask_for_time(incoming.scratch);
-    if (side.told_end_of_body || !chain_run_->headers_wait(direction))
-      let_headers_go(direction, incoming.scratch);
-    fits =
-        outbound_.body(direction, exchange_, {&body, chain_run_->body_touched()}, max_held, incoming.scratch);
-    exchange_.headers_held[index] = false;
-  }
-  if (!fits) {
-    over_limit(Limit::kHeldBytes, "more body waits for the data plane than server.limits.max_held_bytes, " +
-                                      std::to_string(max_held));
-    return;
+    const bool headers_are_held = is_buffered(mode) && exchange_.map(headers_phase(direction))->present();
+    if (!run_body(incoming, flags_of(mode, end_of_stream), headers_are_held, body)) return;
   }
   if (direction == wire::Direction::kRequest && may_drain(/*with_request_headers=*/false)) {
     drains_ = true;
     outbound_.request_drain(incoming.scratch);
   }
-  if (direction == wire::Direction::kResponse && !outbound_.headers_held(direction))
+  if (direction == wire::Direction::kResponse && !outbound_.headers_held(direction)) {
     response_ = Response::kReleased;
+  }
   side.drained = drains_ && message.drain_complete;
   const auto is_through = [](const Side& each) { return each.drained || each.ended; };
   // What waits for window then goes out at the data plane's half-close.
-  if (drains_ && is_through(sides_[0]) && is_through(sides_[1]) && !outbound_.has_waiting())
+  if (drains_ && is_through(sides_[0]) && is_through(sides_[1]) && !outbound_.has_waiting()) {
     finish(absl::OkStatus(), EndReason::kCompleted);
+  }
+}
+
+/// Runs a body through the plugins and sends what goes on of it: in answer to the body message at hand, or before the
+/// answer to trailers. `headers_are_held`: the data plane has them, though they have been answered. False: the stream is
+/// over, or a reply goes out.
+bool Stream::run_body(const Incoming& incoming, uint32_t flags, bool headers_are_held,
+                      http::BodyBuffer& body) {
+  const wire::Direction direction = incoming.direction;
+  Side& side = this->side(direction);
+  const bool answers_message = incoming.part == Part::kBody;
+  const auto mode = outbound_.body_mode(direction);
+  // Envoy takes pieces only once it has sent a body message itself. Where nothing is answered, nothing is lost.
+  const bool carried =
+      answers_message || (mode && wire::is_duplex(*mode) && side.body_came) || outbound_.observing();
+  bool& held = exchange_.headers_held[static_cast<std::size_t>(direction)];
+  held = headers_are_held || outbound_.headers_held(direction);
+  side.told_end_of_body = (flags & EXTPROC_END_OF_BODY) != 0;
+  PhaseResult result = chain_run_->run_body(body_phase(direction), flags, carried, body);
+  exchange_.body = {};
+  if (is_over(std::move(result), incoming.scratch)) return false;
+  ask_for_time(incoming.scratch);
+  if (side.told_end_of_body || !chain_run_->headers_wait(direction)) {
+    let_headers_go(direction, incoming.scratch);
+  }
+  const Outbound::BodyAnswer answer{&body, chain_run_->body_touched(), answers_message};
+  const bool sends = answers_message || !body.empty();
+  const bool fits =
+      !sends || outbound_.body(direction, exchange_, answer, max_held_bytes(), incoming.scratch);
+  held = false;
+  return has_room(fits);
+}
+
+/// Ends the stream where more waits for the data plane than may.
+bool Stream::has_room(bool fits) {
+  if (!fits) {
+    over_limit(Limit::kHeldBytes, "more body waits for the data plane than server.limits.max_held_bytes, " +
+                                      std::to_string(max_held_bytes()));
+  }
+  return fits;
 }
 
 void Stream::on_trailers(const Incoming& incoming) {
@@ -110,28 +132,12 @@ void Stream::on_trailers(const Incoming& incoming) {
 bool Stream::end_body_before_trailers(const Incoming& incoming) {
   const wire::Direction direction = incoming.direction;
   const auto mode = outbound_.body_mode(direction);
-  Side& side = this->side(direction);
+  const Side& side = this->side(direction);
   const bool was_told = side.told_end_of_body || side.no_body || mode == BodyMode::kNone;
   if (plugins_want(body_phase(direction)) && !was_told) {
-    side.told_end_of_body = true;
-    // Envoy takes pieces only once it has sent a body message itself. Where nothing is answered, nothing is lost.
-    const bool carried = (mode && wire::is_duplex(*mode) && side.body_came) || outbound_.observing();
     http::BodyBuffer body(mode == BodyMode::kGrpc);
-    const std::size_t index = static_cast<std::size_t>(direction);
-    exchange_.headers_held[index] = outbound_.headers_held(direction);
     exchange_.reply_possible = reply_possible(direction, Part::kBody);
-    PhaseResult result = chain_run_->run_body(body_phase(direction), EXTPROC_END_OF_BODY, carried, body);
-    exchange_.body = {};
-    if (is_over(std::move(result), incoming.scratch)) return false;
-    let_headers_go(direction, incoming.scratch);
-    exchange_.headers_held[index] = false;
-    const uint64_t max_held = generation_->config.server.limits.max_held_bytes;
-    if (!body.empty() && !outbound_.body(direction, exchange_, {&body, true, /*answers_message=*/false},
-                                         max_held, incoming.scratch)) {
-      over_limit(Limit::kHeldBytes, "more body waits for the data plane than server.limits.max_held_bytes, " +
-                                        std::to_string(max_held));
-      return false;
-    }
+    if (!run_body(incoming, EXTPROC_END_OF_BODY, /*headers_are_held=*/false, body)) return false;
   }
   let_headers_go(direction, incoming.scratch);
   return true;
