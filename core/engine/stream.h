@@ -79,7 +79,7 @@ class Stream final : public ServerStream {
   /// Ends the stream if that is what came of a phase; true if it is over, or a reply goes out.
   [[nodiscard]] bool is_over(PhaseResult result, Scratch& scratch);
 
-  // Bodies and modes (stream_body.cc).
+  // Bodies (stream_body.cc).
   [[nodiscard]] PhaseResult judge_body_access(const Incoming& incoming);
   [[nodiscard]] bool plugins_want(uint32_t phase) const {
     return chain_run_ && (chain_->phases() & EXTPROC_PHASE_BIT(phase)) != 0;
@@ -90,13 +90,15 @@ class Stream final : public ServerStream {
   [[nodiscard]] uint64_t max_held_bytes() const { return generation_->config.server.limits.max_held_bytes; }
   [[nodiscard]] bool end_body_before_trailers(const Incoming& incoming);
   void let_headers_go(wire::Direction direction, Scratch& scratch);
+  [[nodiscard]] bool headers_can_wait(const Incoming& incoming, bool end_of_stream);
+  [[nodiscard]] bool is_upgrade();
+
+  // Modes, and what is left to come (stream_modes.cc).
   void assume_stated_modes();
   void set_body_mode(wire::Direction direction, wire::BodyMode mode);
   [[nodiscard]] bool may_override_modes() const;
   [[nodiscard]] wire::BodyMode wished_mode(wire::Direction direction);
   [[nodiscard]] std::optional<wire::ModeOverride> choose_modes(const Incoming& incoming);
-  [[nodiscard]] bool headers_can_wait(const Incoming& incoming, bool end_of_stream);
-  [[nodiscard]] bool is_upgrade();
   [[nodiscard]] uint32_t phases_to_come() const;
   [[nodiscard]] bool nobody_wants_more();
   [[nodiscard]] bool may_drain(bool with_request_headers);
