@@ -44,6 +44,9 @@ max_message_size = {MAX_MESSAGE_SIZE}
 name = "instructions"
 module = "instructions.so"
 
+[data_plane]
+early_end = false
+
 [[chain]]
 name = "untouched"
 plugins = []
