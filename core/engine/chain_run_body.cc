@@ -9,6 +9,7 @@
 #include "core/engine/body_access.h"
 #include "core/engine/call.h"
 #include "core/engine/chain_run.h"
+#include "core/engine/phases.h"
 #include "core/http/header_syntax.h"
 
 namespace extprocd::engine {
@@ -23,14 +24,6 @@ std::size_t index(wire::Direction direction) { return static_cast<std::size_t>(d
 
 wire::Direction side_of(uint32_t body_phase) {
   return body_phase == EXTPROC_REQUEST_BODY ? wire::Direction::kRequest : wire::Direction::kResponse;
-}
-
-uint32_t body_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_BODY : EXTPROC_RESPONSE_BODY;
-}
-
-uint32_t headers_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS;
 }
 
 bool has_compressed(const http::BodyBuffer& body) {

@@ -4,15 +4,10 @@
 #include <limits>
 #include <utility>
 
+#include "core/engine/phases.h"
+
 namespace extprocd::engine {
 namespace {
-
-uint32_t headers_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS;
-}
-uint32_t trailers_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_TRAILERS : EXTPROC_RESPONSE_TRAILERS;
-}
 
 constexpr std::string_view kContentLength = "content-length";
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/engine/phases.h"
 #include "core/engine/stream.h"
 #include "core/wire/body_mode.h"
 
@@ -14,13 +15,6 @@ namespace {
 using telemetry::EndReason;
 using telemetry::Limit;
 using wire::BodyMode;
-
-uint32_t body_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_BODY : EXTPROC_RESPONSE_BODY;
-}
-uint32_t headers_phase(wire::Direction direction) {
-  return direction == wire::Direction::kRequest ? EXTPROC_REQUEST_HEADERS : EXTPROC_RESPONSE_HEADERS;
-}
 
 bool is_buffered(std::optional<BodyMode> mode) {
   return mode == BodyMode::kBuffered || mode == BodyMode::kBufferedPartial;
