@@ -1,7 +1,5 @@
 // The host functions by which a plugin changes a body: extproc.body/1.
 
-#include <optional>
-
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
 #include "core/engine/host_call.h"
@@ -33,39 +31,32 @@ extproc_status write(extproc_call* call, extproc_str bytes) {
   });
 }
 
-/// Where the part ends that a plugin forwards or drops; nothing if that would cut a gRPC message.
-std::optional<http::BodyBuffer::Place> behind(const BodyEdit& edit, size_t size) {
-  const auto place = edit.in.advance(edit.at, size);
-  if (edit.in.of_messages() && place.offset > 0) return std::nullopt;
-  return place;
-}
-
-extproc_status refuse_cut(extproc_call* call) {
-  return refuse(call, EXTPROC_UNSUPPORTED,
-                "in body mode GRPC only whole messages can be forwarded or dropped");
-}
-
-extproc_status forward(extproc_call* call, size_t size) {
+/// Goes past the next `size` bytes of a body, after `use` has had the place behind them.
+template <typename Use>
+extproc_status take(extproc_call* call, size_t size, Use use) {
   return guarded(call, [&]() -> extproc_status {
     if (call->body == nullptr) return refuse_edit(call);
     BodyEdit& edit = *call->body;
-    const auto place = behind(edit, size);
-    if (!place) return refuse_cut(call);
-    edit.out.add_between(edit.in, edit.at, *place);
-    edit.at = *place;
+    const auto behind = edit.in.advance(edit.at, size);
+    if (edit.in.of_messages() && behind.offset > 0) {
+      return refuse(call, EXTPROC_UNSUPPORTED,
+                    "in body mode GRPC only whole messages can be forwarded or dropped");
+    }
+    use(edit, behind);
+    edit.at = behind;
     return EXTPROC_OK;
   });
 }
 
+extproc_status forward(extproc_call* call, size_t size) {
+  return take(call, size, [](BodyEdit& edit, http::BodyBuffer::Place behind) {
+    edit.out.add_between(edit.in, edit.at, behind);
+  });
+}
+
 extproc_status drop(extproc_call* call, size_t size) {
-  return guarded(call, [&]() -> extproc_status {
-    if (call->body == nullptr) return refuse_edit(call);
-    BodyEdit& edit = *call->body;
-    const auto place = behind(edit, size);
-    if (!place) return refuse_cut(call);
-    edit.edited = edit.edited || place->slice != edit.at.slice || place->offset != edit.at.offset;
-    edit.at = *place;
-    return EXTPROC_OK;
+  return take(call, size, [](BodyEdit& edit, http::BodyBuffer::Place behind) {
+    edit.edited = edit.edited || behind.slice != edit.at.slice || behind.offset != edit.at.offset;
   });
 }
 

@@ -124,6 +124,7 @@ class ChainRun {
                                        bool can_skip = true);
   void hold(std::size_t position, http::BodyBuffer bytes);
   [[nodiscard]] http::BodyBuffer take_held(std::size_t position);
+  void prepend_held(std::size_t position, http::BodyBuffer& body);
   [[nodiscard]] http::BodyBuffer* stage(std::size_t position) const;
   [[nodiscard]] bool holds(std::size_t position) const;
   [[nodiscard]] std::size_t held_size(std::size_t position) const;

@@ -68,9 +68,7 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carrie
     const ChainLink& link = chain_.links()[position];
     const bool whole = link.access[index(side)] == EXTPROC_ACCESS_WHOLE;
     if (whole && end && held_size(position) + body.size() > link.max_body_bytes) {
-      http::BodyBuffer all = take_held(position);
-      all.add(std::move(body));
-      body = std::move(all);
+      prepend_held(position, body);
       body_touched_ = true;
       return over_limit(position, HeldBytes::Over::kNothing, body);
     }
@@ -81,10 +79,7 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carrie
   }
   if (!holds(position)) return std::nullopt;
   // It wants no more; what it held back goes on.
-  http::BodyBuffer all = take_held(position);
-  all.add(std::move(body));
-  body = std::move(all);
-  body_touched_ = true;
+  prepend_held(position, body);
   if (carried) return std::nullopt;
   return fail_link(position, kFailedPrecondition, undeliverable(side, exchange_.body_mode(side)),
                    /*can_skip=*/false);
@@ -97,12 +92,7 @@ std::optional<PhaseResult> ChainRun::call_stage(std::size_t position, bool carri
   const uint32_t access = link.access[index(side)];
   http::BodyBuffer input = std::move(body);
   body = http::BodyBuffer(input.of_messages());
-  if (holds(position)) {
-    http::BodyBuffer all = take_held(position);
-    all.add(std::move(input));
-    input = std::move(all);
-    body_touched_ = true;
-  }
+  prepend_held(position, input);
 
   BodyEdit edit(input);
   extproc_call call(exchange_, link, phase_);
@@ -226,6 +216,15 @@ http::BodyBuffer ChainRun::take_held(std::size_t position) {
   http::BodyBuffer taken = std::move(*held);
   held_bytes_.change(chain_.links()[position].host->metrics(), taken.size(), 0);
   return taken;
+}
+
+/// Puts what a plugin holds before a body.
+void ChainRun::prepend_held(std::size_t position, http::BodyBuffer& body) {
+  if (!holds(position)) return;
+  http::BodyBuffer all = take_held(position);
+  all.add(std::move(body));
+  body = std::move(all);
+  body_touched_ = true;
 }
 
 void ChainRun::release_held(bool lost) {

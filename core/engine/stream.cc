@@ -351,6 +351,11 @@ void Stream::reply_and_stop(const LocalReply& reply, Scratch& scratch) {
     return;
   }
   outbound_.immediate(reply, exchange_, scratch);
+  stop_after_reply();
+}
+
+/// The local reply is complete: nothing may be sent behind it.
+void Stream::stop_after_reply() {
   state_ = State::kReplied;
   end_plugins(EndReason::kReplied, absl::OkStatus());
 }
@@ -384,9 +389,11 @@ void Stream::end_plugins(EndReason reason, const absl::Status& status) {
 
 void Stream::half_closed() {
   if (state_ == State::kOver) return;
-  const ScratchLease scratch;
-  (*scratch).writer.set_grpc_data_plane(outbound_.grpc_data_plane());
-  outbound_.send_held(*scratch);
+  if (outbound_.has_waiting()) {
+    const ScratchLease scratch;
+    (*scratch).writer.set_grpc_data_plane(outbound_.grpc_data_plane());
+    outbound_.send_held(*scratch);
+  }
   finish(absl::OkStatus(), EndReason::kCompleted);
 }
 

@@ -116,6 +116,7 @@ class Stream final : public ServerStream {
   [[nodiscard]] bool choose_chain(const Incoming& incoming);
   void on_unknown_chain(const Incoming& incoming);
   void allow(const Incoming& incoming);
+  void stop_after_reply();
   void reply_and_stop(const LocalReply& reply, Scratch& scratch);
   void protocol_error(const absl::Status& status);
   void over_limit(telemetry::Limit limit, const std::string& text);

@@ -26,8 +26,11 @@ void Stream::begin_reply_in_pieces(LocalReply reply, Scratch& scratch) {
   } else {
     gathered_ = std::make_unique<LocalReply>(std::move(reply));
   }
-  state_ = complete ? State::kReplied : State::kReplying;
-  if (complete) end_plugins(EndReason::kReplied, absl::OkStatus());
+  if (complete) {
+    stop_after_reply();
+  } else {
+    state_ = State::kReplying;
+  }
 }
 
 void Stream::go_on_replying(const Incoming& incoming) {
@@ -45,9 +48,7 @@ void Stream::go_on_replying(const Incoming& incoming) {
   piece.complete = piece.complete || end;
   if (gathered_ == nullptr) {
     outbound_.one_more_piece(piece, incoming.scratch);
-    if (!piece.complete) return;
-    state_ = State::kReplied;
-    end_plugins(EndReason::kReplied, absl::OkStatus());
+    if (piece.complete) stop_after_reply();
     return;
   }
   const uint64_t most = generation_->config.server.limits.max_held_bytes;
