@@ -5,6 +5,7 @@ Each is a context manager: it is ready when entered, and gone when left.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -34,17 +35,23 @@ class Failed(Exception):
     """A process did not end well; the text says which and how."""
 
 
+# What free_port() asks about: below the ports that the system gives to outgoing connections (Linux: from 32768), so that
+# none of those takes one before it is used; from some place on, so that tests side by side do not meet.
+_PORTS = range(20000, 32000)
+_candidates = itertools.cycle([*_PORTS[(start := random.randrange(len(_PORTS))):], *_PORTS[:start]])
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections (Linux: from 32768), so
-    that none of those takes it before it is used. What starts on a port taken otherwise fails clearly."""
-    while True:
-        port = random.randrange(20000, 32000)
+    """A port that nobody listens on. None is given out twice until all others were: who asks for several, and listens
+    later, gets different ones. What starts on a port taken otherwise fails clearly."""
+    for port in _candidates:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+    raise AssertionError("a cycle does not end")
 
 
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, str]:
