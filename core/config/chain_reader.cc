@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/config/data_plane_reader.h"
+#include "core/config/deadline.h"
 #include "core/config/match_reader.h"
 #include "core/config/nearest.h"
 
@@ -69,15 +70,15 @@ void read_overrides(TableReader& parent, Chain& chain) {
   }
 }
 
-Chain read_chain(TableReader& table, const std::vector<Plugin>& plugins, const DataPlane& data_plane,
-                 const std::vector<Chain>& earlier) {
+Chain read_chain(TableReader& table, const Config& config) {
+  const std::vector<Chain>& earlier = config.chain;
   Chain chain;
-  chain.data_plane = data_plane;
+  chain.data_plane = config.data_plane;
   chain.position = table.table().position;
   table.get_name("chain", chain.name, [&](const std::string& name) {
     return std::any_of(earlier.begin(), earlier.end(), [&](const auto& other) { return other.name == name; });
   });
-  read_plugins(table, plugins, chain);
+  read_plugins(table, config.plugin, chain);
   if (const Value* value = table.take_table("match")) {
     TableReader match = table.below("match", *value);
     read_match(match, chain.match.emplace());
@@ -95,20 +96,27 @@ Chain read_chain(TableReader& table, const std::vector<Plugin>& plugins, const D
     read_data_plane(below, chain.data_plane);
     below.report_unknown();
   }
+  std::optional<double> deadline = config.chains.deadline;
+  read_deadline(table, deadline);
+  chain.deadline = deadline.value_or(default_deadline(chain.data_plane));
+  if (deadline) {
+    const std::string fault = deadline_fault(*deadline, chain.data_plane);
+    if (!fault.empty()) table.error("deadline", fault);
+  }
   table.report_unknown();
   return chain;
 }
 
 }  // namespace
 
-void read_chains(TableReader& top, const std::vector<Plugin>& plugins, const DataPlane& data_plane,
-                 std::vector<Chain>& chains) {
+void read_chains(TableReader& top, Config& config) {
+  std::vector<Chain>& chains = config.chain;
   const Chain* default_chain = nullptr;
   const std::vector<const Value*> entries = top.take_tables("chain");
   chains.reserve(entries.size());
   for (const Value* entry : entries) {
     TableReader table = top.below("chain", *entry);
-    const Chain& chain = chains.emplace_back(read_chain(table, plugins, data_plane, chains));
+    const Chain& chain = chains.emplace_back(read_chain(table, config));
     if (entry->find("match") != nullptr) continue;
     if (default_chain != nullptr) {
       table.error("match", "is missing in '" + chain.name + "', but '" + default_chain->name +

@@ -14,6 +14,7 @@
 #include "core/config/address.h"
 #include "core/config/chain_reader.h"
 #include "core/config/data_plane_reader.h"
+#include "core/config/deadline.h"
 #include "core/config/match_reader.h"
 #include "core/config/table_reader.h"
 #include "core/config/tls_reader.h"
@@ -65,8 +66,12 @@ class ConfigReader {
     with_table(top, "chains", "chains", [&](TableReader& table) {
       table.get("on_unknown", config.chains.on_unknown);
       table.get("deny_status", config.chains.deny_status, 200, 599);
+      read_deadline(table, config.chains.deadline);
+      const std::string fault =
+          config.chains.deadline ? deadline_fault(*config.chains.deadline, config.data_plane) : "";
+      if (!fault.empty()) table.error("deadline", fault);
     });
-    read_chains(top, config.plugin, config.data_plane, config.chain);
+    read_chains(top, config);
     top.report_unknown();
   }
 
@@ -174,6 +179,7 @@ class ConfigReader {
     table.get("on_error", plugin.on_error);
     table.get("deny_status", plugin.deny_status, 200, 599);
     table.get_size("max_body_bytes", plugin.max_body_bytes, 1, kMaxMessageSize);
+    read_timeouts(table, plugin.timeouts);
     std::string hash;
     table.get("sha256", hash);
     if (entry.find("sha256") != nullptr) {

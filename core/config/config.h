@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -65,6 +66,27 @@ struct Drain {
   double deadline = 30.0;  ///< from GOAWAY until streams still open are cancelled
 };
 
+/// [server.workers]: threads for plugins that may block, and for work that plugins ask for.
+struct Workers {
+  uint32_t threads = 8;       ///< begun when a plugin wants them
+  uint32_t max_queue = 1000;  ///< callbacks and pieces of work that wait for a thread
+};
+
+/// [server.watchdog]. Seconds; fractions are allowed.
+struct Watchdog {
+  double after = 0.1;  ///< a callback that keeps a thread of the transport for so long is reported; 0 = never
+};
+
+/// [server.overload]: beyond one of these, new streams are not begun. 0 = no such limit.
+struct Overload {
+  uint32_t max_streams = 0;     ///< open at once
+  uint64_t max_held_bytes = 0;  ///< held by plugins, of all streams together
+  uint32_t max_waiting = 0;     ///< plugins' callbacks that are suspended or wait for a worker
+  /// kFail: RESOURCE_EXHAUSTED, so that the data plane's failure_mode_allow decides; kSkip: passes unprocessed.
+  FailurePolicy policy = FailurePolicy::kFail;
+  uint32_t deny_status = 503;  ///< HTTP status of kDeny, 200 to 599
+};
+
 /// [server]
 struct Server {
   std::vector<std::string> listen = {"127.0.0.1:18080"};  ///< host:port, [::]:port, unix:/path
@@ -73,6 +95,9 @@ struct Server {
   Limits limits;
   Keepalive keepalive;
   Drain drain;
+  Workers workers;
+  Watchdog watchdog;
+  Overload overload;
   std::optional<Tls> tls;  ///< none: plain text. Never for Unix sockets
 };
 
@@ -105,10 +130,23 @@ struct DataPlane {
   std::optional<wire::BodyMode> response_body_mode;
   bool allow_mode_override = false;  ///< as the filter has it: body modes may be chosen by what plugins need
   bool streamed_immediate_response = false;  ///< Envoy 1.37 and later take local replies in pieces
+  double message_timeout = 0;                ///< seconds, as the filter has it; 0 = not stated
   double max_message_timeout = 0;            ///< seconds, as the filter has it; 0 = no time can be asked for
   bool early_end =
       true;  ///< a stream of which no plugin wants more is ended; false: all its messages are answered
 };
+
+/// [plugin.quarantine]: a plugin that fails again and again is put aside for a time. Seconds; fractions are allowed.
+struct Quarantine {
+  uint32_t failures = 0;  ///< within `window`; 0 = never
+  double window = 10;
+  double duration = 30;                         ///< then one stream tries it again
+  FailurePolicy policy = FailurePolicy::kDeny;  ///< kDeny or kSkip
+};
+
+/// How long a plugin may take for one phase, waiting included, in seconds; by phase (EXTPROC_*). 0 = as long as the
+/// chain's deadline allows.
+using PhaseTimeouts = std::array<double, 6>;
 
 /// One [[plugin]].
 struct Plugin {
@@ -117,10 +155,13 @@ struct Plugin {
   FailurePolicy on_error = FailurePolicy::kFail;
   uint32_t deny_status = 500;  ///< HTTP status of kDeny, and of a response body that is too large, 200 to 599
   uint64_t max_body_bytes = 1ull << 20;  ///< of one body, held for this plugin
-  std::optional<std::string> sha256;     ///< 64 lower-case hex digits
-  When when;                             ///< [plugin.when]; empty: always
-  Value config;                          ///< [plugin.config]; always a table
-  Position position;                     ///< of the entry
+  PhaseTimeouts timeouts{};              ///< `timeout`, or [plugin.timeouts] by phase
+  Quarantine quarantine;
+  bool may_block = false;             ///< runs on server.workers; also where its descriptor says so
+  std::optional<std::string> sha256;  ///< 64 lower-case hex digits
+  When when;                          ///< [plugin.when]; empty: always
+  Value config;                       ///< [plugin.config]; always a table
+  Position position;                  ///< of the entry
 };
 
 /// [chains]: what holds for all of them.
@@ -128,6 +169,8 @@ struct Chains {
   /// When a stream's gRPC metadata names a chain that there is not. kSkip: everything passes unchanged.
   FailurePolicy on_unknown = FailurePolicy::kFail;
   uint32_t deny_status = 500;  ///< HTTP status of kDeny, 200 to 599
+  /// Of chains that say nothing else, see Chain::deadline.
+  std::optional<double> deadline;
 };
 
 /// In which order a chain's plugins see the response's phases.
@@ -154,6 +197,8 @@ struct Chain {
   ResponseOrder response_order = ResponseOrder::kReverse;
   std::vector<PluginOverride> overrides;
   DataPlane data_plane;  ///< [data_plane] where the chain says nothing else
+  /// Seconds from a message's coming until its answer is sent, however long its plugins would wait; 0 = no end.
+  double deadline = 10;
   Position position;
 };
 

@@ -34,6 +34,7 @@ void read_data_plane(TableReader& table, DataPlane& data_plane) {
   table.get("allow_mode_override", data_plane.allow_mode_override);
   table.get("streamed_immediate_response", data_plane.streamed_immediate_response);
   table.get("early_end", data_plane.early_end);
+  table.get_duration_or_off("message_timeout", data_plane.message_timeout, 0.001, kLongestTimeout);
   table.get_duration_or_off("max_message_timeout", data_plane.max_message_timeout, 0.001, kLongestTimeout);
 }
 

@@ -15,16 +15,25 @@ std::array<const char* const*, 2> body_types(const extproc_plugin& descriptor) {
 }  // namespace
 
 void Chain::add(const extproc_plugin& descriptor, void* instance, PluginHost& host,
-                config::FailurePolicy on_error, uint32_t deny_status, const config::When* when,
-                uint64_t max_body_bytes) {
+                const LinkOptions& options) {
   const std::size_t align = std::max<std::size_t>(descriptor.stream_state_align, 1);
-  const std::size_t offset = (state_size_ + align - 1) / align * align;
-  const std::array access = {descriptor.request_body_access, descriptor.response_body_access};
-  links_.push_back({&descriptor, instance, &host, on_error, deny_status, when, offset, max_body_bytes, access,
-                    body_types(descriptor)});
-  state_size_ = offset + descriptor.stream_state_size;
+  ChainLink& link = links_.emplace_back();
+  link.descriptor = &descriptor;
+  link.instance = instance;
+  link.host = &host;
+  link.on_error = options.on_error;
+  link.deny_status = options.deny_status;
+  link.when = options.when;
+  link.state_offset = (state_size_ + align - 1) / align * align;
+  link.max_body_bytes = options.max_body_bytes;
+  link.access = {descriptor.request_body_access, descriptor.response_body_access};
+  link.body_types = body_types(descriptor);
+  std::ranges::transform(options.timeouts, link.timeouts.begin(), to_duration);
+  state_size_ = link.state_offset + descriptor.stream_state_size;
   phases_ |= descriptor.phases;
-  for (std::size_t i = 0; i < access.size(); ++i) body_access_[i] = std::max(body_access_[i], access[i]);
+  for (std::size_t i = 0; i < link.access.size(); ++i) {
+    body_access_[i] = std::max(body_access_[i], link.access[i]);
+  }
 }
 
 }  // namespace extprocd::engine

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,6 +14,22 @@
 #include "core/wire/direction.h"
 
 namespace extprocd::engine {
+
+using Duration = std::chrono::nanoseconds;
+
+/// Of a configuration's seconds.
+constexpr Duration to_duration(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+/// How a plugin is used in a chain, as the configuration says.
+struct LinkOptions {
+  config::FailurePolicy on_error = config::FailurePolicy::kFail;
+  uint32_t deny_status = config::Plugin().deny_status;
+  const config::When* when = nullptr;  ///< null: always; outlives the chain
+  uint64_t max_body_bytes = config::Plugin().max_body_bytes;
+  config::PhaseTimeouts timeouts{};
+};
 
 /// One plugin's place in a chain, with all that a call needs resolved beforehand. Borrowed from the
 /// generation.
@@ -27,6 +44,7 @@ struct ChainLink {
   uint64_t max_body_bytes;                       ///< of one body, held for it
   std::array<uint32_t, 2> access;                ///< EXTPROC_ACCESS_*, by wire::Direction
   std::array<const char* const*, 2> body_types;  ///< content types of the bodies that it needs; null: all
+  std::array<Duration, 6> timeouts;              ///< by phase; 0: none of its own
 
   [[nodiscard]] bool wants(uint32_t phase) const {
     return (descriptor->phases & EXTPROC_PHASE_BIT(phase)) != 0;
@@ -37,13 +55,14 @@ struct ChainLink {
 class Chain {
  public:
   explicit Chain(std::string name, config::ResponseOrder response_order = config::ResponseOrder::kReverse,
-                 config::DataPlane data_plane = {})
-      : name_(std::move(name)), response_order_(response_order), data_plane_(data_plane) {}
+                 config::DataPlane data_plane = {}, Duration deadline = {})
+      : name_(std::move(name)),
+        response_order_(response_order),
+        data_plane_(data_plane),
+        deadline_(deadline) {}
 
   /// Appends a plugin; while the generation is built. What is borrowed outlives the chain.
-  void add(const extproc_plugin& descriptor, void* instance, PluginHost& host, config::FailurePolicy on_error,
-           uint32_t deny_status, const config::When* when = nullptr,
-           uint64_t max_body_bytes = config::Plugin().max_body_bytes);
+  void add(const extproc_plugin& descriptor, void* instance, PluginHost& host, const LinkOptions& options);
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] config::ResponseOrder response_order() const { return response_order_; }
@@ -52,6 +71,8 @@ class Chain {
   [[nodiscard]] uint32_t phases() const { return phases_; }
   /// How the operator says that the data plane is configured, for streams of this chain.
   [[nodiscard]] const config::DataPlane& data_plane() const { return data_plane_; }
+  /// From a message's coming until its answer is sent, however long plugins would wait; 0: no end.
+  [[nodiscard]] Duration deadline() const { return deadline_; }
   /// The strongest access of any plugin to a direction's body.
   [[nodiscard]] uint32_t body_access(wire::Direction direction) const {
     return body_access_[static_cast<std::size_t>(direction)];
@@ -66,6 +87,7 @@ class Chain {
   config::ResponseOrder response_order_;
   std::vector<ChainLink> links_;
   config::DataPlane data_plane_;
+  Duration deadline_;
   uint32_t phases_ = 0;
   std::array<uint32_t, 2> body_access_{};
   std::size_t state_size_ = 0;

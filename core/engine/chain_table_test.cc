@@ -191,7 +191,7 @@ TEST_F(ChainTableTest, the_default_chains_name_is_known) {
 }
 
 TEST_F(ChainTableTest, an_unknown_name_is_denied_where_so_configured) {
-  generation_->config.chains = {FailurePolicy::kDeny, 421};
+  generation_->config.chains = {FailurePolicy::kDeny, 421, {}};
   mark("default", default_chain());
   grpc_metadata_ = {{"x-extproc-chain", "b"}};
   send("request_headers {}");
@@ -200,7 +200,7 @@ TEST_F(ChainTableTest, an_unknown_name_is_denied_where_so_configured) {
 }
 
 TEST_F(ChainTableTest, where_no_reply_can_go_out_deny_ends_the_stream) {
-  generation_->config.chains = {FailurePolicy::kDeny, 421};
+  generation_->config.chains = {FailurePolicy::kDeny, 421, {}};
   grpc_metadata_ = {{"x-extproc-chain", "b"}};
   send("response_body {}");
   ASSERT_TRUE(sink_.status);

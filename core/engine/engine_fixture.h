@@ -116,7 +116,8 @@ class EngineFixture : public testing::Test {
     entry.name = std::move(name);
     plugin.host =
         std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
-    chain->add(descriptor, &plugin, *plugin.host, on_error, 503, when, body.most);
+    chain->add(descriptor, &plugin, *plugin.host,
+               {.on_error = on_error, .deny_status = 503, .when = when, .max_body_bytes = body.most});
     return plugin;
   }
 

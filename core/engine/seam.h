@@ -1,8 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -13,6 +15,8 @@
 #include "core/wire/pieces.h"
 
 namespace extprocd::engine {
+
+using Clock = std::chrono::steady_clock;
 
 /// The way back onto a stream's thread.
 class Executor {
@@ -38,6 +42,18 @@ class Sink {
   /// For who has to come back later: made when first asked for, also while the stream is being opened. Null
   /// where a transport has no threads.
   virtual std::shared_ptr<Executor> executor() { return nullptr; }
+
+  /// Until resume_reading() the stream gets no message and no half-close: what comes meanwhile stays in the transport,
+  /// whose flow control then holds the data plane back. Cancellation, timer and what was posted still come.
+  virtual void pause_reading() {}
+  /// What waited is handed over after the function that called this has returned.
+  virtual void resume_reading() {}
+
+  /// ServerStream::timer_fired is called once, at that time or soon after. Takes the place of the time that was set
+  /// before; nothing: of none.
+  virtual void set_timer(std::optional<Clock::time_point> /*time*/) {}
+  /// The time that the timer goes by.
+  [[nodiscard]] virtual Clock::time_point now() const { return Clock::now(); }
 
  protected:
   ~Sink() = default;
@@ -70,6 +86,8 @@ class ServerStream {
   virtual void half_closed() = 0;
   /// The stream is gone; the sink must not be used again. Called at most once, and not after finish().
   virtual void cancelled(Cancel by) = 0;
+  /// The time that Sink::set_timer was given has come. Not after finish() or cancelled().
+  virtual void timer_fired() {}
 };
 
 /// Makes the streams of one service method. Thread-safe: called from all transport threads.

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "core/config/deadline.h"
 #include "core/engine/body_access.h"
 #include "core/plugin/module_file.h"
 
@@ -18,6 +19,7 @@ config::Chain implicit_chain(const config::Config& config) {
   config::Chain chain;
   chain.name = "default";
   chain.data_plane = config.data_plane;
+  chain.deadline = config.chains.deadline.value_or(config::default_deadline(config.data_plane));
   for (const config::Plugin& entry : config.plugin) chain.plugins.push_back(entry.name);
   return chain;
 }
@@ -50,7 +52,8 @@ class Builder {
 
  private:
   void add_chain(const config::Chain& chain) {
-    auto built = std::make_unique<engine::Chain>(chain.name, chain.response_order, chain.data_plane);
+    auto built = std::make_unique<engine::Chain>(chain.name, chain.response_order, chain.data_plane,
+                                                 engine::to_duration(chain.deadline));
     for (const std::string& name : chain.plugins) {
       const config::Plugin& entry = entry_of(name);
       const config::PluginOverride* change = override_of(chain, name);
@@ -65,8 +68,12 @@ class Builder {
                     chain.data_plane.request_body_mode);
       refuse_access(chain, entry, wire::Direction::kResponse, descriptor.response_body_access,
                     chain.data_plane.response_body_mode);
-      built->add(descriptor, hosted->plugin->instance(), *hosted->host, on_error, deny_status,
-                 entry.when.empty() ? nullptr : &entry.when, entry.max_body_bytes);
+      built->add(descriptor, hosted->plugin->instance(), *hosted->host,
+                 {.on_error = on_error,
+                  .deny_status = deny_status,
+                  .when = entry.when.empty() ? nullptr : &entry.when,
+                  .max_body_bytes = entry.max_body_bytes,
+                  .timeouts = entry.timeouts});
     }
     generation_->chains.add(std::move(built), chain.match, &telemetry::chain_streams(registry_, chain.name));
   }

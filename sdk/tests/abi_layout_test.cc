@@ -151,7 +151,20 @@ AT(extproc_streamed_reply_api, begin, 8);
 AT(extproc_streamed_reply_api, write, 16);
 AT(extproc_streamed_reply_api, end, 24);
 
-SIZE(extproc_plugin, 128, 8);
+SIZE(extproc_async_api, 40, 8);
+AT(extproc_async_api, struct_size, 0);
+AT(extproc_async_api, reserved, 4);
+AT(extproc_async_api, suspend, 8);
+AT(extproc_async_api, resume, 16);
+AT(extproc_async_api, resume_after, 24);
+AT(extproc_async_api, is_waiting, 32);
+
+SIZE(extproc_work_api, 16, 8);
+AT(extproc_work_api, struct_size, 0);
+AT(extproc_work_api, reserved, 4);
+AT(extproc_work_api, run, 8);
+
+SIZE(extproc_plugin, 152, 8);
 AT(extproc_plugin, struct_size, 0);
 AT(extproc_plugin, abi_major, 4);
 AT(extproc_plugin, abi_minor, 6);
@@ -173,6 +186,10 @@ AT(extproc_plugin, stream_end, 96);
 AT(extproc_plugin, attributes, 104);
 AT(extproc_plugin, request_body_types, 112);
 AT(extproc_plugin, response_body_types, 120);
+AT(extproc_plugin, may_block, 128);
+AT(extproc_plugin, reserved_2, 132);
+AT(extproc_plugin, on_resumed, 136);
+AT(extproc_plugin, on_cancelled, 144);
 
 TEST(AbiLayout, a_field_is_there_only_if_the_struct_says_so) {
   extproc_stream_end end{};

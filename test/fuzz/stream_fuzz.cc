@@ -46,15 +46,19 @@ class Surroundings {
     BytePlugin& second = second_[head.access / kAccesses];
     auto& chain = generation->chains.add(std::make_unique<engine::Chain>(
         "default", config::ResponseOrder::kReverse, data_plane(head.data_plane)));
-    chain.add(first.descriptor(), &first, first.host(), policy(policies / 3), 503, nullptr, kFewBytes);
-    chain.add(second.descriptor(), &second, second.host(), policy(policies), 403);
+    chain.add(first.descriptor(), &first, first.host(),
+              {.on_error = policy(policies / 3), .deny_status = 503, .max_body_bytes = kFewBytes});
+    chain.add(second.descriptor(), &second, second.host(),
+              {.on_error = policy(policies), .deny_status = 403});
     config::RequestMatch match;
     match.metadata = {{"x-extproc-chain", {config::TextPattern::parse("other")}}};
     auto& other = generation->chains.add(
         std::make_unique<engine::Chain>("other", config::ResponseOrder::kSame, data_plane(head.data_plane)),
         match);
-    other.add(first.descriptor(), &first, first.host(), policy(policies), 503, &when_);
-    other.add(second.descriptor(), &second, second.host(), policy(policies / 3), 403, nullptr, kFewBytes);
+    other.add(first.descriptor(), &first, first.host(),
+              {.on_error = policy(policies), .deny_status = 503, .when = &when_});
+    other.add(second.descriptor(), &second, second.host(),
+              {.on_error = policy(policies / 3), .deny_status = 403, .max_body_bytes = kFewBytes});
     return generation;
   }
   void set_program(Input* program) {

@@ -196,8 +196,10 @@ PlannedChain::PlannedChain(std::vector<PluginPlan> plans, const ServerSetup& set
       std::make_unique<engine::Chain>("default", config::ResponseOrder::kReverse, data_plane));
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     PlannedPlugin& plugin = plugins_.emplace_back(i, plans_[i], logs_, registry());
-    chain.add(plugin.descriptor(), &plugin, plugin.host(), plugin.plan().on_error, kDenyStatus, nullptr,
-              plugin.plan().max_body_bytes);
+    chain.add(plugin.descriptor(), &plugin, plugin.host(),
+              {.on_error = plugin.plan().on_error,
+               .deny_status = kDenyStatus,
+               .max_body_bytes = plugin.plan().max_body_bytes});
   }
 }
 

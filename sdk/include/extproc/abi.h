@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define EXTPROC_ABI_MAJOR 1u
-#define EXTPROC_ABI_MINOR 1u
+#define EXTPROC_ABI_MINOR 2u
 
 /* Is `field` inside the struct that `object` points to, by the size that it states? */
 #define EXTPROC_HAS(object, type, field) \
@@ -97,6 +97,8 @@ typedef uint32_t extproc_action;
  * their changes may depend on the body; the host does as with EXTPROC_CONTINUE where no body follows or the data
  * plane sends none before it is answered (an upgrade, STREAMED). */
 #define EXTPROC_HOLD 4u
+/* Since 1.2. The answer comes later: extproc.async/1 gave a handle, by which on_resumed is called. */
+#define EXTPROC_SUSPEND 5u
 
 /* Body modes of the data plane, as in ProcessingMode.BodySendMode. */
 #define EXTPROC_BODY_NONE 0u
@@ -445,6 +447,51 @@ typedef struct extproc_streamed_reply_api {
   extproc_status (*end)(extproc_call* call, const extproc_header* trailers, size_t count);
 } extproc_streamed_reply_api;
 
+/* Since 1.2. Waiting for something without keeping a thread of the host.
+ *
+ * A callback calls suspend() and returns EXTPROC_SUSPEND. The stream then stands still, in both directions, until
+ * resume() with that handle, from any thread, has on_resumed called on the stream's thread. What the callback had
+ * changed stays; its header maps, body and replies can be read and changed again in on_resumed. While it waits the
+ * plugin gets no call for this stream but on_cancelled: when the stream ends, or the plugin's time (timeout of its
+ * entry, deadline of the chain) is over, which is a failure of the plugin. */
+#define EXTPROC_ASYNC_1 "extproc.async/1"
+/* One suspension; a plain number, never used twice in a process, 0 for none. */
+typedef uint64_t extproc_resume_handle;
+/* Why a suspension came to nothing. */
+#define EXTPROC_CANCEL_STREAM_OVER 0u /* stream_end follows */
+#define EXTPROC_CANCEL_TIMEOUT 1u     /* the plugin's failure policy decides now */
+typedef struct extproc_async_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [stream] In on_phase and on_resumed, once; then return EXTPROC_SUSPEND. After any other action the handle is worth
+   * nothing. EXTPROC_UNSUPPORTED: elsewhere, in EXTPROC_LOCAL_REPLY, while a reply in pieces goes on, or without an
+   * on_resumed. */
+  extproc_status (*suspend)(extproc_call* call, extproc_resume_handle* handle);
+  /* [any-thread] Has on_resumed called with this token, also if the callback that suspended has yet to return.
+   * EXTPROC_NOT_FOUND, and nothing happens: the handle was resumed before, or its suspension is over. The handle is
+   * the one thing needed to resume, and may be kept, copied and used at any time. */
+  extproc_status (*resume)(const extproc_host* host, extproc_resume_handle handle, uint64_t token);
+  /* [stream] Resumes by itself after so many nanoseconds, unless resume() was sooner. After suspend() in the same
+   * callback; once. */
+  extproc_status (*resume_after)(extproc_call* call, extproc_resume_handle handle, uint64_t nanoseconds,
+                                 uint64_t token);
+  /* [any-thread] Is somebody waiting for this handle still? 1 or 0; by the time that it is read, it may be over. */
+  uint32_t (*is_waiting)(const extproc_host* host, extproc_resume_handle handle);
+} extproc_async_api;
+
+/* Since 1.2. Work on threads of the host's own (server.workers), which may block. */
+#define EXTPROC_WORK_1 "extproc.work/1"
+/* [any-thread] `dropped`: 0 when it runs; 1 when it is given up without running, because the plugin is about to be
+ * destroyed: then it only frees `data`. Called exactly once for work that was accepted, never after destroy began. */
+typedef void (*extproc_work)(void* data, uint32_t dropped);
+typedef struct extproc_work_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  /* [any-thread] Has `work` run on one of those threads, not before so many nanoseconds from now. EXTPROC_LIMIT: too
+   * much work waits already; nothing was taken over. EXTPROC_INVALID: no function. */
+  extproc_status (*run)(const extproc_host* host, uint64_t delay_ns, extproc_work work, void* data);
+} extproc_work_api;
+
 /* ---- The plugin's descriptor
  * ------------------------------------------------------------------------------------ */
 
@@ -495,6 +542,20 @@ typedef struct extproc_plugin {
    * host can ask the data plane for no more bodies than are needed. */
   const char* const* request_body_types;
   const char* const* response_body_types;
+
+  /* Since 1.2. 1: callbacks may block (a database client without an asynchronous interface, a lock, a file). They then
+   * run on threads of the host's own (server.workers), on a copy of what the callback may read and change, which takes
+   * effect when it returns; `state` and [stream] stay what they are. 0: callbacks return within microseconds. */
+  uint32_t may_block;
+  uint32_t reserved_2;
+  /* [stream] Since 1.2. Goes on after EXTPROC_SUSPEND, in the phase and with the flags in which on_phase was called.
+   * `token` is what resume() was given. Returns what on_phase may return, EXTPROC_SUSPEND too. May be null in a plugin
+   * that never suspends. */
+  extproc_action (*on_resumed)(void* instance, void* state, extproc_call* call, uint32_t phase,
+                               uint32_t flags, uint64_t token);
+  /* [stream] Since 1.2. A suspension came to nothing (EXTPROC_CANCEL_*): give up what was begun. Headers can be read,
+   * nothing changed. Resuming is harmless from here on. May be null. */
+  void (*on_cancelled)(void* instance, void* state, extproc_call* call, uint32_t phase, uint32_t reason);
 } extproc_plugin;
 
 /* The one exported symbol of a module. [load], may be called more than once. */
