@@ -4,20 +4,30 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <extproc/abi.h>
 
 #include "core/engine/chain.h"
 #include "core/engine/exchange.h"
+#include "core/engine/seam.h"
 #include "core/http/body_buffer.h"
 
 namespace extprocd::engine {
 
+class ChainRun;
+
+/// When a plugin that waits is to be resumed by itself.
+struct ResumeTimer {
+  Clock::time_point at;
+  uint64_t token;
+};
+
 /// The changes of one body callback. What it was given stays as it is until the callback has returned.
 struct BodyEdit {
-  explicit BodyEdit(const http::BodyBuffer& given) : in(given), out(given.of_messages()) {}
+  explicit BodyEdit(http::BodyBuffer given) : in(std::move(given)), out(in.of_messages()) {}
 
-  const http::BodyBuffer& in;
+  http::BodyBuffer in;
   http::BodyBuffer::Place at;  ///< before it all has been forwarded or dropped
   http::BodyBuffer out;        ///< what goes on
   uint64_t written = 0;        ///< bytes of the plugin's own
@@ -40,6 +50,10 @@ struct extproc_call {
   uint32_t unwanted = 0;                       ///< phases that skip() was called for
   bool replies_in_pieces = false;              ///< a piece of the request's body, for the plugin that replies
   extprocd::engine::BodyEdit* body = nullptr;  ///< null where the body cannot be changed
+  extprocd::engine::ChainRun* run = nullptr;   ///< not null where may_edit is set
+  extproc_resume_handle suspension = 0;        ///< that suspend() gave; 0: none
+  std::optional<extprocd::engine::ResumeTimer> timer;
+  extprocd::engine::Clock::time_point began;  ///< when the plugin was first called for the phase
 
   std::string_view last_error;  ///< text of the last refusal: static, or in the exchange's arena
   std::optional<extprocd::engine::LocalReply> reply;
@@ -60,6 +74,7 @@ const extproc_store_api& store_extension();
 const extproc_body_api& body_extension();
 const extproc_control_api& control_extension();
 const extproc_streamed_reply_api& streamed_reply_extension();
+const extproc_async_api& async_extension();
 
 /// The tables of the extensions that a plugin uses while it is created.
 const extproc_config_api& config_extension();

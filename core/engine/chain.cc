@@ -29,6 +29,7 @@ void Chain::add(const extproc_plugin& descriptor, void* instance, PluginHost& ho
   link.access = {descriptor.request_body_access, descriptor.response_body_access};
   link.body_types = body_types(descriptor);
   std::ranges::transform(options.timeouts, link.timeouts.begin(), to_duration);
+  link.resumes = EXTPROC_HAS(&descriptor, extproc_plugin, on_resumed) && descriptor.on_resumed != nullptr;
   state_size_ = link.state_offset + descriptor.stream_state_size;
   phases_ |= descriptor.phases;
   for (std::size_t i = 0; i < link.access.size(); ++i) {

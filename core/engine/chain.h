@@ -19,7 +19,7 @@ using Duration = std::chrono::nanoseconds;
 
 /// Of a configuration's seconds.
 constexpr Duration to_duration(double seconds) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  return std::chrono::round<Duration>(std::chrono::duration<double>(seconds));
 }
 
 /// How a plugin is used in a chain, as the configuration says.
@@ -45,6 +45,12 @@ struct ChainLink {
   std::array<uint32_t, 2> access;                ///< EXTPROC_ACCESS_*, by wire::Direction
   std::array<const char* const*, 2> body_types;  ///< content types of the bodies that it needs; null: all
   std::array<Duration, 6> timeouts;              ///< by phase; 0: none of its own
+  bool resumes;                                  ///< has an on_resumed
+
+  /// By phase; 0: none. Of phases that no message brings there is none either.
+  [[nodiscard]] Duration timeout(uint32_t phase) const {
+    return phase < timeouts.size() ? timeouts[phase] : Duration::zero();
+  }
 
   [[nodiscard]] bool wants(uint32_t phase) const {
     return (descriptor->phases & EXTPROC_PHASE_BIT(phase)) != 0;

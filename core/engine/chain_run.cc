@@ -1,13 +1,13 @@
 #include "core/engine/chain_run.h"
 
 #include <algorithm>
-#include <exception>
 #include <new>
 #include <string>
 #include <utility>
 
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
+#include "core/engine/callback.h"
 #include "core/engine/matching.h"
 #include "core/http/header_syntax.h"
 #include "core/http/utf8.h"
@@ -20,35 +20,6 @@ using telemetry::CallResult;
 bool is_response(uint32_t phase) {
   return phase == EXTPROC_RESPONSE_HEADERS || phase == EXTPROC_RESPONSE_BODY ||
          phase == EXTPROC_RESPONSE_TRAILERS;
-}
-
-/// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
-template <typename Callback>
-extproc_action guarded(extproc_call& call, Callback callback) noexcept {
-  try {
-    return callback();
-  } catch (const std::exception& exception) {
-    call.failure_text = std::string("exception: ") + exception.what();
-  } catch (...) {
-    call.failure_text = "exception of unknown type";
-  }
-  call.failure_code = 2;
-  return EXTPROC_FAIL;
-}
-
-/// Why the plugin failed, as it goes to the data plane: UTF-8, which gRPC and Envoy demand, and at most 1
-/// KiB.
-std::string failure_text(const extproc_call& call) {
-  constexpr std::size_t kMost = 1024;
-  if (call.failure_text.empty()) return "failed without a text";
-  std::string text = http::repair_utf8(std::string_view(call.failure_text).substr(0, kMost));
-  std::size_t size = std::min(text.size(), kMost);
-  const auto inside_character = [&] {
-    return size < text.size() && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80;
-  };
-  while (inside_character()) --size;
-  text.resize(size);
-  return text;
 }
 
 std::optional<wire::Direction> headers_side(uint32_t phase) {
@@ -67,23 +38,14 @@ std::string phase_name(uint32_t phase) {
   return std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
 }
 
-/// One line a second and plugin; the next one says how many were held back.
-void log_failure(const extproc_call& call, std::string text) {
-  const PluginHost& host = *call.link.host;
-  telemetry::RateLimit& limit = host.failure_log_limit();
-  if (!limit.allow()) return;
-  if (const uint64_t held_back = limit.take_suppressed(); held_back > 0) {
-    text += " (" + std::to_string(held_back) + " earlier failures were not logged)";
-  }
-  telemetry::log(telemetry::Level::kWarn, host.log_name(), text);
-}
-
-CallResult result_of(extproc_action action, bool mutated) {
+CallResult result_of(extproc_action action, const extproc_call& call, bool mutated) {
   switch (action) {
+    case EXTPROC_SUSPEND:
+      return call.suspension != 0 ? CallResult::kPending : CallResult::kError;
     case EXTPROC_CONTINUE:
       return mutated ? CallResult::kMutated : CallResult::kOk;
     case EXTPROC_REPLY:
-      return CallResult::kReplied;
+      return call.reply ? CallResult::kReplied : CallResult::kError;
     case EXTPROC_FINISH:
       return CallResult::kFinished;
     case EXTPROC_HOLD:
@@ -95,8 +57,9 @@ CallResult result_of(extproc_action action, bool mutated) {
 
 }  // namespace
 
-ChainRun::ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes)
-    : chain_(chain), exchange_(exchange), held_bytes_(held_bytes) {
+ChainRun::ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes, Sink& sink,
+                   Suspensions::Waiter& waiter)
+    : chain_(chain), exchange_(exchange), held_bytes_(held_bytes), sink_(sink), waiter_(waiter) {
   const std::size_t count = chain.links().size();
   if (count == 0) return;
   auto* states =
@@ -105,7 +68,10 @@ ChainRun::ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes
   states_ = {states, count};
 }
 
-ChainRun::~ChainRun() { release_held(/*lost=*/false); }
+ChainRun::~ChainRun() {
+  cancel_waiting();
+  release_held(/*lost=*/false);
+}
 
 void* ChainRun::state_of(const ChainLink& link) {
   if (link.descriptor->stream_state_size == 0) return nullptr;
@@ -140,9 +106,16 @@ PhaseResult ChainRun::run_from_cursor() {
 std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
   if (!asks_for(position, phase_)) return std::nullopt;
   extproc_call call(exchange_, chain_.links()[position], phase_);
-  const UndoPoint before = set_undo_point(phase_);
+  UndoPoint before = set_undo_point(phase_);
   if (!states_[position].begun && !begin(position, call)) return on_failure(position, call, before);
   const extproc_action action = call_plugin(position, call, flags_, before);
+  return settle(position, call, action, before);
+}
+
+/// What comes of a callback of a phase without a body.
+std::optional<PhaseResult> ChainRun::settle(std::size_t position, extproc_call& call, extproc_action action,
+                                            UndoPoint& before) {
+  if (action == EXTPROC_SUSPEND && call.suspension != 0) return wait(position, call, before, nullptr);
   if (action == EXTPROC_HOLD && headers_side(phase_)) {
     states_[position].waits[static_cast<std::size_t>(*headers_side(phase_))] = true;
     states_[position].unwanted |= static_cast<uint8_t>(call.unwanted);
@@ -173,7 +146,8 @@ std::optional<PhaseResult> ChainRun::on_action(std::size_t position, extproc_cal
         "access "
         "stream before the body's end";
   }
-  if (action > EXTPROC_HOLD) call.failure_text = "answered an unknown action " + std::to_string(action);
+  if (action == EXTPROC_SUSPEND) call.failure_text = "answered EXTPROC_SUSPEND without a handle of suspend()";
+  if (action > EXTPROC_SUSPEND) call.failure_text = "answered an unknown action " + std::to_string(action);
   return on_failure(position, call, before, can_skip);
 }
 
@@ -205,7 +179,7 @@ bool ChainRun::takes_part(const ChainLink& link, LinkState& state, uint32_t phas
 bool ChainRun::begin(std::size_t position, extproc_call& call) {
   const ChainLink& link = chain_.links()[position];
   if (link.descriptor->stream_begin != nullptr) {
-    const extproc_action action = guarded(call, [&] {
+    const extproc_action action = guarded_callback(call, [&] {
       return link.descriptor->stream_begin(link.instance, state_of(link), &call, &exchange_.facts);
     });
     if (action != EXTPROC_CONTINUE) return false;
@@ -214,17 +188,22 @@ bool ChainRun::begin(std::size_t position, extproc_call& call) {
   return true;
 }
 
+/// `token`: the plugin goes on after waiting.
 extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
-                                     const UndoPoint& before) {
+                                     const UndoPoint& before, std::optional<uint64_t> token) {
   const ChainLink& link = chain_.links()[position];
   const auto& metrics = link.host->metrics();
   call.may_edit = true;
+  call.run = this;
   // The clock is read once between two plugins: it costs as much as calling a plugin does.
-  const Clock::time_point start = last_return_ ? *last_return_ : Clock::now();
-  const extproc_action action = guarded(call, [&] {
-    return link.descriptor->on_phase(link.instance, state_of(link), &call, call.phase, flags);
+  const Clock::time_point start = last_return_ ? *last_return_ : now();
+  if (!token) call.began = start;
+  extproc_action action = guarded_callback(call, [&] {
+    void* const state = state_of(link);
+    if (token) return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
+    return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
   });
-  last_return_ = Clock::now();
+  last_return_ = now();
   const auto spent = *last_return_ - start;
   call.may_edit = false;
   states_[position].spent += spent;
@@ -234,10 +213,18 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
                        exchange_.replacement_body != before.replacement_body ||
                        (call.body != nullptr && call.body->edited);
   metrics.durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
-  const bool lacks_reply = action == EXTPROC_REPLY && !call.reply;
-  const CallResult result = lacks_reply ? CallResult::kError : result_of(action, mutated);
+  CallResult result = result_of(action, call, mutated);
+  const bool answered = result != CallResult::kError && result != CallResult::kPending;
+  const Duration timeout = link.timeout(call.phase);
+  if (answered && timeout != Duration::zero() && *last_return_ - call.began > timeout) {
+    result = CallResult::kTimeout;
+    action = EXTPROC_FAIL;
+    call.failure_code = kDeadlineExceeded;
+    call.failure_text = too_late_text(timeout);
+  }
+  if (call.suspension != 0 && result != CallResult::kPending) link.host->suspensions().close(call.suspension);
   metrics.calls[call.phase][static_cast<std::size_t>(result)]->add();
-  if (mutated && result != CallResult::kError) metrics.mutations[call.phase]->add();
+  if (mutated && answered && result != CallResult::kTimeout) metrics.mutations[call.phase]->add();
   return action;
 }
 
@@ -255,9 +242,9 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
   const auto policy = impossible ? config::FailurePolicy::kFail : link.on_error;
   link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
   const std::string text = failure_text(call);
-  log_failure(call, "failed in " + phase_name(call.phase) + " of stream " +
-                        std::to_string(exchange_.facts.id) + ", policy " +
-                        std::string(config::to_string(policy)) + ": " + text);
+  log_failure(*call.link.host, "failed in " + phase_name(call.phase) + " of stream " +
+                                   std::to_string(exchange_.facts.id) + ", policy " +
+                                   std::string(config::to_string(policy)) + ": " + text);
 
   switch (policy) {
     case config::FailurePolicy::kSkip:
@@ -309,8 +296,8 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
     undo(before);
     state.done = true;
     link.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->add();
-    log_failure(call, "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
-                          ", its headers are left out: " + failure_text(call));
+    log_failure(*call.link.host, "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
+                                     ", its headers are left out: " + failure_text(call));
   }
   return result;
 }
@@ -339,6 +326,7 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
     }
   }
   info.duration_ns = static_cast<uint64_t>(duration.count());
+  cancel_waiting();
   release_held(reason == EXTPROC_END_COMPLETED || reason == EXTPROC_END_CANCELLED);
   for (std::size_t i = states_.size(); i-- > 0;) {
     const ChainLink& link = chain_.links()[i];
@@ -348,13 +336,13 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
     if (link.descriptor->stream_end == nullptr) continue;
     info.plugin_duration_ns = static_cast<uint64_t>(states_[i].spent.count());
     extproc_call call(exchange_, link, EXTPROC_PHASE_COUNT);
-    const extproc_action action = guarded(call, [&]() -> extproc_action {
+    const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
       link.descriptor->stream_end(link.instance, state_of(link), &call, &info);
       return EXTPROC_CONTINUE;
     });
     if (action == EXTPROC_FAIL) {
-      log_failure(call, "failed at the end of stream " + std::to_string(exchange_.facts.id) + ": " +
-                            failure_text(call));
+      log_failure(*call.link.host, "failed at the end of stream " + std::to_string(exchange_.facts.id) +
+                                       ": " + failure_text(call));
     }
   }
 }

@@ -14,13 +14,14 @@
 #include "absl/status/status.h"
 #include <extproc/abi.h>
 
+#include "core/engine/call.h"
 #include "core/engine/chain.h"
 #include "core/engine/exchange.h"
 #include "core/engine/held_bytes.h"
+#include "core/engine/seam.h"
+#include "core/engine/suspensions.h"
 #include "core/http/body_buffer.h"
 #include "core/wire/body_mode.h"
-
-struct extproc_call;
 
 namespace extprocd::engine {
 
@@ -30,6 +31,7 @@ struct PhaseResult {
     kContinue,  ///< send the phase's reply with the exchange's edits
     kReply,     ///< send `reply`; nothing comes after it
     kFail,      ///< end the stream with `failure`
+    kWait,      ///< a plugin waits: the phase goes on with ChainRun::resume() or give_up()
   };
   Kind kind = Kind::kContinue;
   std::optional<LocalReply> reply;
@@ -37,17 +39,17 @@ struct PhaseResult {
 };
 
 /// One stream's way through a chain: which plugins have begun, their per-stream state, and a cursor over the
-/// plugins of the phase that runs. Applies failure policies and takes back what a failed plugin had changed.
+/// plugins of the phase that runs, which stops where one of them waits. Applies failure policies and takes back what a
+/// failed plugin had changed.
 /// One thread at a time; chain and exchange outlive it.
 class ChainRun {
  public:
-  /// `held_bytes` outlives the run.
-  ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes);
+  /// `held_bytes`, `sink` and `waiter`, who is told of resumes, outlive the run.
+  ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes, Sink& sink,
+           Suspensions::Waiter& waiter);
   ChainRun(const ChainRun&) = delete;
   ChainRun& operator=(const ChainRun&) = delete;
   ~ChainRun();
-
-  using Clock = std::chrono::steady_clock;
 
   /// Runs a phase (EXTPROC_*) through the plugins that asked for it and whose condition holds: requests in order,
   /// responses in the chain's response order.
@@ -81,6 +83,32 @@ class ChainRun {
   /// The plugin's request body phase is among those that it asked for.
   [[nodiscard]] bool reply_wants_body() const;
 
+  /// The handle of the suspension that the phase waits for; 0: it does not wait.
+  [[nodiscard]] Suspensions::Handle waits_for() const { return waiting_ == nullptr ? 0 : waiting_->handle; }
+  /// Until when the plugin that waits may do so, by its own timeout.
+  [[nodiscard]] std::optional<Clock::time_point> waits_until() const { return waiting_->until; }
+  /// When it is to be resumed by its own timer.
+  [[nodiscard]] std::optional<Clock::time_point> resume_time() const {
+    return waiting_->timer ? std::optional(waiting_->timer->at) : std::nullopt;
+  }
+  /// The timer is no more; what to resume with. Nothing if a resume is on its way already.
+  [[nodiscard]] std::optional<uint64_t> take_resume_timer();
+  /// Calls the plugin that waits again, and goes on with the phase. Of a body phase, `body` leaves with what is to go on.
+  PhaseResult resume(uint64_t token, http::BodyBuffer& body);
+  /// The plugin that waits has failed, for want of time: its policy is applied, and the phase goes on. `why` is for the
+  /// operator.
+  PhaseResult give_up(std::string why, http::BodyBuffer& body);
+  /// Why a plugin's own timeout is over.
+  [[nodiscard]] std::string too_late() const;
+
+  // For the host's tables.
+  /// A handle for a callback to wait with; 0 if there is no thread to come back to.
+  [[nodiscard]] Suspensions::Handle open_suspension(const ChainLink& link) {
+    auto executor = sink_.executor();
+    return executor == nullptr ? 0 : link.host->suspensions().open(std::move(executor), waiter_);
+  }
+  [[nodiscard]] Clock::time_point now() const { return sink_.now(); }
+
   /// When the last callback of the phase that ran last returned; nothing if there was none.
   [[nodiscard]] std::optional<Clock::time_point> last_return() const { return last_return_; }
 
@@ -110,14 +138,42 @@ class ChainRun {
     wire::DynamicMetadata metadata;
   };
 
+  /// A plugin that waits, and what its callback had come to.
+  struct Waiting {
+    std::size_t position;
+    Suspensions::Handle handle;
+    UndoPoint before;
+    uint32_t unwanted;
+    std::optional<LocalReply> reply;
+    Clock::time_point began;  // the first callback of the phase
+    Clock::time_point since;
+    std::optional<Clock::time_point> until;
+    std::optional<ResumeTimer> timer;
+    std::optional<BodyEdit> edit;  // in a body phase
+  };
+
   PhaseResult run_from_cursor();
   std::optional<PhaseResult> run_link(std::size_t position);
   std::optional<PhaseResult> on_action(std::size_t position, extproc_call& call, extproc_action action,
                                        const UndoPoint& before, bool can_skip = true);
+  std::optional<PhaseResult> settle(std::size_t position, extproc_call& call, extproc_action action,
+                                    UndoPoint& before);
   static PhaseResult failure_of(const extproc_call& call);
+  // Waiting (chain_run_wait.cc).
+  PhaseResult wait(std::size_t position, extproc_call& call, UndoPoint& before, BodyEdit* edit);
+  std::unique_ptr<Waiting> stop_waiting(telemetry::WaitResult result);
+  void take_up(Waiting& waiting, extproc_call& call);
+  PhaseResult go_on(Waiting& waiting, extproc_call& call, extproc_action action, http::BodyBuffer& body);
+  void tell_cancelled(const Waiting& waiting, uint32_t reason);
+  void cancel_waiting();
   // The body's way (chain_run_body.cc).
-  std::optional<PhaseResult> run_stage(std::size_t position, bool carried, http::BodyBuffer& body);
-  std::optional<PhaseResult> call_stage(std::size_t position, bool carried, http::BodyBuffer& body);
+  PhaseResult run_body_from_cursor(http::BodyBuffer& body);
+  std::optional<PhaseResult> run_stage(std::size_t position, http::BodyBuffer& body);
+  std::optional<PhaseResult> call_stage(std::size_t position, http::BodyBuffer& body);
+  void give_body(extproc_call& call, BodyEdit& edit);
+  [[nodiscard]] uint32_t body_flags(const BodyEdit& edit) const;
+  std::optional<PhaseResult> settle_stage(std::size_t position, extproc_call& call, extproc_action action,
+                                          UndoPoint& before, BodyEdit& edit, http::BodyBuffer& body);
   std::optional<PhaseResult> keep(std::size_t position, http::BodyBuffer kept, http::BodyBuffer& body);
   std::optional<PhaseResult> over_limit(std::size_t position, HeldBytes::Over over, http::BodyBuffer& body);
   std::optional<PhaseResult> fail_link(std::size_t position, uint32_t code, std::string text,
@@ -139,7 +195,7 @@ class ChainRun {
   std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call,
                                         const UndoPoint& before, bool can_skip = true);
   extproc_action call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
-                             const UndoPoint& before);
+                             const UndoPoint& before, std::optional<uint64_t> token = {});
   UndoPoint set_undo_point(uint32_t phase);
   void undo(const UndoPoint& before);
   void* state_of(const ChainLink& link);
@@ -149,9 +205,14 @@ class ChainRun {
   std::span<LinkState> states_;
   std::byte* memory_ = nullptr;
   HeldBytes& held_bytes_;
-  std::unique_ptr<Stages> stages_;  // null until a plugin holds something
+  Sink& sink_;
+  Suspensions::Waiter& waiter_;
+  std::unique_ptr<Stages> stages_;    // null until a plugin holds something
+  std::unique_ptr<Waiting> waiting_;  // null: nobody waits
   bool body_touched_ = false;
-  uint32_t replying_ = 0;  // the place of the plugin that gave a reply in pieces
+  bool carried_ = false;     // can the answer to the body at hand carry bytes?
+  bool came_empty_ = false;  // the body at hand
+  uint32_t replying_ = 0;    // the place of the plugin that gave a reply in pieces
 
   // The cursor.
   uint32_t phase_ = 0;

@@ -51,17 +51,22 @@ PhaseResult ChainRun::run_body(uint32_t phase, uint32_t flags, bool carried, htt
   last_return_.reset();
   body_touched_ = false;
   if ((chain_.phases() & EXTPROC_PHASE_BIT(phase)) == 0) return {};
-  const bool came_empty = body.empty();
+  carried_ = carried;
+  came_empty_ = body.empty();
+  return run_body_from_cursor(body);
+}
+
+PhaseResult ChainRun::run_body_from_cursor(http::BodyBuffer& body) {
   const std::size_t count = chain_.links().size();
   while (step_ < count) {
-    if (auto result = run_stage(position_of(step_++), carried, body)) return std::move(*result);
-    const bool nothing_for_the_next = body.empty() && !came_empty && (flags & EXTPROC_END_OF_BODY) == 0;
+    const bool nothing_for_the_next = body.empty() && !came_empty_ && (flags_ & EXTPROC_END_OF_BODY) == 0;
     if (nothing_for_the_next) break;
+    if (auto result = run_stage(position_of(step_++), body)) return std::move(*result);
   }
   return {};
 }
 
-std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carried, http::BodyBuffer& body) {
+std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, http::BodyBuffer& body) {
   const wire::Direction side = side_of(phase_);
   const bool end = (flags_ & EXTPROC_END_OF_BODY) != 0;
   if (asks_for(position, phase_)) {
@@ -72,7 +77,7 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carrie
       body_touched_ = true;
       return over_limit(position, HeldBytes::Over::kNothing, body);
     }
-    if (!whole || end) return call_stage(position, carried, body);
+    if (!whole || end) return call_stage(position, body);
     http::BodyBuffer kept = std::move(body);
     body = http::BodyBuffer(kept.of_messages());
     return keep(position, std::move(kept), body);
@@ -80,55 +85,72 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, bool carrie
   if (!holds(position)) return std::nullopt;
   // It wants no more; what it held back goes on.
   prepend_held(position, body);
-  if (carried) return std::nullopt;
+  if (carried_) return std::nullopt;
   return fail_link(position, kFailedPrecondition, undeliverable(side, exchange_.body_mode(side)),
                    /*can_skip=*/false);
 }
 
-std::optional<PhaseResult> ChainRun::call_stage(std::size_t position, bool carried, http::BodyBuffer& body) {
+std::optional<PhaseResult> ChainRun::call_stage(std::size_t position, http::BodyBuffer& body) {
   const ChainLink& link = chain_.links()[position];
-  LinkState& state = states_[position];
-  const wire::Direction side = side_of(phase_);
-  const uint32_t access = link.access[index(side)];
   http::BodyBuffer input = std::move(body);
   body = http::BodyBuffer(input.of_messages());
   prepend_held(position, input);
 
-  BodyEdit edit(input);
+  BodyEdit edit(std::move(input));
   extproc_call call(exchange_, link, phase_);
-  if (access > EXTPROC_ACCESS_OBSERVE) call.body = &edit;
-  const UndoPoint before = set_undo_point(phase_);
-  const bool can_skip = carried || input.empty();
-  exchange_.body = input.slices();
-  if (!state.begun && !begin(position, call)) {
+  UndoPoint before = set_undo_point(phase_);
+  give_body(call, edit);
+  if (!states_[position].begun && !begin(position, call)) {
     exchange_.body = {};
-    body = std::move(input);
+    const bool can_skip = carried_ || edit.in.empty();
+    body = std::move(edit.in);
     return on_failure(position, call, before, can_skip);
   }
-  const uint32_t flags = flags_ | (has_compressed(input) ? EXTPROC_COMPRESSED_MESSAGE : 0);
-  const extproc_action action = call_plugin(position, call, flags, before);
+  const extproc_action action = call_plugin(position, call, body_flags(edit), before);
+  return settle_stage(position, call, action, before, edit, body);
+}
+
+/// Shows a callback the body, and lets it change that if its access allows.
+void ChainRun::give_body(extproc_call& call, BodyEdit& edit) {
+  if (call.link.access[index(side_of(phase_))] > EXTPROC_ACCESS_OBSERVE) call.body = &edit;
+  exchange_.body = edit.in.slices();
+}
+
+uint32_t ChainRun::body_flags(const BodyEdit& edit) const {
+  return flags_ | (has_compressed(edit.in) ? EXTPROC_COMPRESSED_MESSAGE : 0);
+}
+
+/// What comes of a body's callback: `body` leaves with what goes on.
+std::optional<PhaseResult> ChainRun::settle_stage(std::size_t position, extproc_call& call,
+                                                  extproc_action action, UndoPoint& before, BodyEdit& edit,
+                                                  http::BodyBuffer& body) {
+  LinkState& state = states_[position];
+  const wire::Direction side = side_of(phase_);
+  const uint32_t access = chain_.links()[position].access[index(side)];
   exchange_.body = {};
+  if (action == EXTPROC_SUSPEND && call.suspension != 0) return wait(position, call, before, &edit);
 
   const bool may_hold = access == EXTPROC_ACCESS_STREAM && (flags_ & EXTPROC_END_OF_BODY) == 0;
   if (action == EXTPROC_HOLD && may_hold) {
     state.unwanted |= static_cast<uint8_t>(call.unwanted);
-    http::BodyBuffer kept(input.of_messages());
-    kept.add_between(input, edit.at, input.end());
+    http::BodyBuffer kept(edit.in.of_messages());
+    kept.add_between(edit.in, edit.at, edit.in.end());
     body = std::move(edit.out);
     body_touched_ = true;
     return keep(position, std::move(kept), body);
   }
   state.waits[index(side)] = false;
+  const bool can_skip = carried_ || edit.in.empty();
   const bool went_well = action == EXTPROC_CONTINUE || action == EXTPROC_FINISH;
   if (!went_well) {
     const bool replies = action == EXTPROC_REPLY && call.reply;
-    if (!replies) body = std::move(input);
+    if (!replies) body = std::move(edit.in);
     return on_action(position, call, action, before, can_skip);
   }
-  edit.out.add_between(input, edit.at, input.end());
+  edit.out.add_between(edit.in, edit.at, edit.in.end());
   body = std::move(edit.out);
   body_touched_ |= edit.edited;
-  if (!carried && !body.empty()) {
+  if (!carried_ && !body.empty()) {
     undo(before);
     return fail_link(position, kFailedPrecondition, undeliverable(side, exchange_.body_mode(side)),
                      /*can_skip=*/false);

@@ -26,7 +26,8 @@ extproc_status extend_timeout(extproc_call* call, uint64_t milliseconds) {
             ? "the data plane has no timer for this message, or data_plane.max_message_timeout is not stated"
             : "more than data_plane.max_message_timeout");
   }
-  if (exchange.extended_timeout != 0) return refuse(call, EXTPROC_LIMIT, "more time was asked for already");
+  if (exchange.extended_timeout != 0 || exchange.time_asked_for)
+    return refuse(call, EXTPROC_LIMIT, "more time was asked for already");
   call->last_error = {};
   exchange.extended_timeout = static_cast<uint32_t>(milliseconds);
   return EXTPROC_OK;

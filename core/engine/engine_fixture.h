@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,6 +27,8 @@ using envoy::service::ext_proc::v3::ProcessingResponse;
 struct ScriptedPlugin {
   std::function<extproc_action(extproc_call*, uint32_t phase, uint32_t flags)> on_phase;
   std::function<extproc_action(extproc_call*)> on_begin;
+  std::function<extproc_action(extproc_call*, uint32_t phase, uint64_t token)> on_resumed;
+  std::function<void(extproc_call*, uint32_t reason)> on_cancelled;
   std::function<void(extproc_call*, const extproc_stream_end&)> on_end;
 
   extproc_plugin descriptor{};
@@ -32,6 +36,12 @@ struct ScriptedPlugin {
 
   /// The table that the plugin calls the host through.
   const extproc_host& api() const { return *host->table(); }
+  const extproc_async_api& async() const {
+    return *static_cast<const extproc_async_api*>(api().get_extension(&api(), EXTPROC_ASYNC_1));
+  }
+  extproc_status resume(extproc_resume_handle handle, uint64_t token = 0) const {
+    return async().resume(&api(), handle, token);
+  }
 };
 
 /// What a plugin does with bodies.
@@ -39,9 +49,18 @@ struct BodyOptions {
   uint32_t access = EXTPROC_ACCESS_NONE;
   uint64_t most = 1ULL << 20;
   const char* const* types = nullptr;
+  config::PhaseTimeouts timeouts{};
 };
 
-/// Keeps what a stream sends.
+/// Keeps what is posted until the test wants it done.
+class ManualExecutor final : public Executor {
+ public:
+  void post(std::function<void()> work) override { posted.push_back(std::move(work)); }
+
+  std::deque<std::function<void()>> posted;
+};
+
+/// Keeps what a stream sends, and the time, which only the test moves on.
 class RecordingSink final : public Sink {
  public:
   void send(const wire::Pieces& message) override {
@@ -54,6 +73,22 @@ class RecordingSink final : public Sink {
     EXPECT_FALSE(status) << "finished twice";
     status = end;
   }
+  std::shared_ptr<Executor> executor() override { return executor_; }
+  void pause_reading() override {
+    EXPECT_FALSE(paused) << "paused twice";
+    paused = true;
+  }
+  void resume_reading() override {
+    EXPECT_TRUE(paused) << "resumed, but was not paused";
+    paused = false;
+  }
+  void set_timer(std::optional<Clock::time_point> at) override { timer = at; }
+  [[nodiscard]] Clock::time_point now() const override { return time; }
+
+  std::shared_ptr<ManualExecutor> executor_ = std::make_shared<ManualExecutor>();
+  bool paused = false;
+  std::optional<Clock::time_point> timer;
+  Clock::time_point time{std::chrono::hours(1)};
 
   std::vector<ProcessingResponse> replies;
   std::optional<absl::Status> status;
@@ -67,12 +102,13 @@ class EngineFixture : public testing::Test {
   ~EngineFixture() override { stream_.reset(); }
 
   /// A generation without plugins, and no stream yet.
-  void begin_anew(const config::DataPlane& data_plane = {}) {
+  void begin_anew(const config::DataPlane& data_plane = {}, Duration deadline = {}) {
     stream_.reset();
     sink_ = {};
     generation_ = std::make_shared<Generation>();
     generation_->metrics = &metrics_;
-    generation_->chains.add(std::make_unique<Chain>("default", config::ResponseOrder::kReverse, data_plane));
+    generation_->chains.add(
+        std::make_unique<Chain>("default", config::ResponseOrder::kReverse, data_plane, deadline));
   }
 
   /// The chain that streams get where nothing else is said.
@@ -112,12 +148,25 @@ class EngineFixture : public testing::Test {
       auto& self = *static_cast<ScriptedPlugin*>(instance);
       if (self.on_end) self.on_end(call, *end);
     };
+    descriptor.on_resumed = [](void* instance, void*, extproc_call* call, uint32_t phase, uint32_t,
+                               uint64_t token) -> extproc_action {
+      auto& self = *static_cast<ScriptedPlugin*>(instance);
+      return self.on_resumed ? self.on_resumed(call, phase, token) : EXTPROC_CONTINUE;
+    };
+    descriptor.on_cancelled = [](void* instance, void*, extproc_call* call, uint32_t, uint32_t reason) {
+      auto& self = *static_cast<ScriptedPlugin*>(instance);
+      if (self.on_cancelled) self.on_cancelled(call, reason);
+    };
     config::Plugin entry;
     entry.name = std::move(name);
     plugin.host =
         std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
     chain->add(descriptor, &plugin, *plugin.host,
-               {.on_error = on_error, .deny_status = 503, .when = when, .max_body_bytes = body.most});
+               {.on_error = on_error,
+                .deny_status = 503,
+                .when = when,
+                .max_body_bytes = body.most,
+                .timeouts = body.timeouts});
     return plugin;
   }
 
@@ -142,6 +191,27 @@ class EngineFixture : public testing::Test {
     std::string bytes = request.SerializeAsString();
     stream().receive(Message::borrow(bytes));
     bytes.assign(bytes.size(), '?');  // it was lent for the call only
+  }
+
+  /// Runs what was posted to the stream's thread, which does not live longer than the stream.
+  void run_posted() {
+    auto& posted = sink_.executor_->posted;
+    while (!posted.empty() && !sink_.status) {
+      const auto work = std::move(posted.front());
+      posted.pop_front();
+      work();
+    }
+    posted.clear();
+  }
+  /// Moves the time on, and lets the stream's timer fire when it has come.
+  void advance(Duration by) {
+    const Clock::time_point until = sink_.time + by;
+    while (sink_.timer && *sink_.timer <= until && !sink_.status) {
+      sink_.time = std::max(sink_.time, *sink_.timer);
+      sink_.timer.reset();
+      stream().timer_fired();
+    }
+    sink_.time = until;
   }
 
   /// Were exactly these replies sent since the last call? In protobuf's text format.

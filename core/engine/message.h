@@ -43,6 +43,11 @@ class Message {
   Message& operator=(const Message&) = delete;
   ~Message() { reset(); }
 
+  /// Makes a copy of what is borrowed.
+  void own() {
+    if (release_ == nullptr) *this = copy(bytes_);
+  }
+
   [[nodiscard]] std::string_view bytes() const { return bytes_; }
 
  private:

@@ -24,6 +24,7 @@ constexpr Extension kExtensions[] = {
     {EXTPROC_BODY_1, []() -> const void* { return &body_extension(); }},
     {EXTPROC_CONTROL_1, []() -> const void* { return &control_extension(); }},
     {EXTPROC_STREAMED_REPLY_1, []() -> const void* { return &streamed_reply_extension(); }},
+    {EXTPROC_ASYNC_1, []() -> const void* { return &async_extension(); }},
 };
 
 constexpr double kFailureLinesPerSecond = 1;

@@ -11,6 +11,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/config_nodes.h"
+#include "core/engine/suspensions.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
@@ -37,6 +38,9 @@ class PluginHost : private extproc_host {
   /// Holds back the log lines of a plugin that fails over and over.
   [[nodiscard]] telemetry::RateLimit& failure_log_limit() const { return failure_log_limit_; }
 
+  /// The streams that wait for it.
+  [[nodiscard]] Suspensions& suspensions() const { return suspensions_; }
+
   /// What create reported, and keys that it never asked for. Ends the time in which configuration can be
   /// read.
   std::vector<config::Diagnostic> finish_create();
@@ -62,6 +66,7 @@ class PluginHost : private extproc_host {
   telemetry::Registry& registry_;
   telemetry::PluginMetrics metrics_;
   mutable telemetry::RateLimit failure_log_limit_;
+  mutable Suspensions suspensions_;
   std::unique_ptr<ConfigNode> config_;
   mutable std::string json_;
   mutable std::vector<config::Diagnostic> errors_;

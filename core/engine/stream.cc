@@ -10,7 +10,6 @@
 namespace extprocd::engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using telemetry::EndReason;
 using telemetry::Limit;
 using wire::MessageKind;
@@ -84,13 +83,18 @@ Stream::~Stream() {
 
 void Stream::receive(Message message) {
   if (state_ != State::kOpen && state_ != State::kReplying) return;
+  if (pending_ != nullptr) {
+    finish(absl::InternalError("a message came while the stream did not read"), EndReason::kFailed);
+    return;
+  }
   metrics_.received_bytes.add(message.bytes().size());
   const ScratchLease scratch;
   process(message.bytes(), *scratch);
+  if (pending_ != nullptr) stand_still(std::move(message));
 }
 
 void Stream::process(std::string_view message, Scratch& scratch) {
-  const auto begun = Clock::now();
+  const Clock::time_point came = sink_.now();
   const wire::RequestView& view = scratch.view;
   const auto& limits = generation_->config.server.limits;
   if (message.size() > limits.max_message_size) {
@@ -105,7 +109,7 @@ void Stream::process(std::string_view message, Scratch& scratch) {
     protocol_error(parsed);
     return;
   }
-  if (!started_) started_at_ = begun;
+  if (!started_) started_at_ = came;
   if (const absl::Status facts = take_in_stream_facts(scratch); !facts.ok()) {
     protocol_error(facts);
     return;
@@ -120,12 +124,23 @@ void Stream::process(std::string_view message, Scratch& scratch) {
     metrics_.messages[kNoPhase]->add();
     return;
   }
-  const Incoming incoming{direction_of(view.kind()), part_of(view.kind()), phase_of(view.kind()), scratch};
+  const Incoming incoming = this->incoming(came, scratch);
   metrics_.messages[incoming.phase]->add();
   run_phase(incoming);
+  if (pending_ == nullptr) answered(incoming);
+}
+
+/// The message in `scratch`.
+Stream::Incoming Stream::incoming(Clock::time_point came, Scratch& scratch) {
+  const MessageKind kind = scratch.view.kind();
+  return {direction_of(kind), part_of(kind), phase_of(kind), came, scratch};
+}
+
+/// A message has got all that it will get.
+void Stream::answered(const Incoming& incoming) {
   // If a plugin was called, the clock has been read since.
   const auto last_return = chain_run_ ? chain_run_->last_return() : std::nullopt;
-  const auto spent = (last_return >= begun ? *last_return : Clock::now()) - begun;
+  const auto spent = (last_return >= incoming.came ? *last_return : sink_.now()) - incoming.came;
   metrics_.processing[incoming.phase]->observe(std::chrono::duration<double>(spent).count());
 }
 
@@ -199,7 +214,7 @@ void Stream::run_phase(const Incoming& incoming) {
       on_trailers(incoming);
       break;
   }
-  if (state_ == State::kOpen) end_early();
+  if (state_ == State::kOpen && pending_ == nullptr) end_early();
 }
 
 /// What plugins may ask for while they have this message, beside changes.
@@ -212,6 +227,7 @@ void Stream::allow(const Incoming& incoming) {
   constexpr double kMillis = 1000;
   exchange_.longest_timeout = has_timer ? static_cast<uint32_t>(data_plane.max_message_timeout * kMillis) : 0;
   exchange_.extended_timeout = 0;
+  exchange_.time_asked_for = false;
   const bool no_plain_body = side(incoming.direction).ended || mode == wire::BodyMode::kNone ||
                              mode == wire::BodyMode::kFullDuplexStreamed;
   exchange_.replies_in_pieces = incoming.phase == EXTPROC_REQUEST_HEADERS && no_plain_body &&
@@ -219,32 +235,40 @@ void Stream::allow(const Incoming& incoming) {
                                 !outbound_.grpc_data_plane();
 }
 
-bool Stream::is_over(PhaseResult result, Scratch& scratch) {
+bool Stream::stops(PhaseResult result, const Incoming& incoming, Step step) {
   switch (result.kind) {
     case PhaseResult::Kind::kContinue:
       return false;
     case PhaseResult::Kind::kReply:
       if (result.reply->in_pieces) {
-        begin_reply_in_pieces(std::move(*result.reply), scratch);
+        begin_reply_in_pieces(std::move(*result.reply), incoming.scratch);
       } else {
-        reply_and_stop(*result.reply, scratch);
+        reply_and_stop(*result.reply, incoming.scratch);
       }
       return true;
     case PhaseResult::Kind::kFail:
       finish(result.failure, EndReason::kFailed);
+      return true;
+    case PhaseResult::Kind::kWait:
+      wait_for_plugin(incoming, step);
       return true;
   }
   return true;
 }
 
 void Stream::on_headers(const Incoming& incoming, bool end_of_stream) {
-  Side& side = this->side(incoming.direction);
-  side.no_body = end_of_stream;
+  side(incoming.direction).no_body = end_of_stream;
+  if (chain_->phases() != 0) {
+    if (!end_of_stream && stops(judge_body_access(incoming), incoming, Step::kHeaders)) return;
+    const uint32_t flags = end_of_stream ? EXTPROC_END_OF_STREAM : 0;
+    if (stops(chain_run_->run(incoming.phase, flags), incoming, Step::kHeaders)) return;
+  }
+  answer_headers(incoming, end_of_stream);
+}
+
+void Stream::answer_headers(const Incoming& incoming, bool end_of_stream) {
   std::optional<wire::ModeOverride> modes;
   if (chain_->phases() != 0) {
-    if (!end_of_stream && is_over(judge_body_access(incoming), incoming.scratch)) return;
-    const uint32_t flags = end_of_stream ? EXTPROC_END_OF_STREAM : 0;
-    if (is_over(chain_run_->run(incoming.phase, flags), incoming.scratch)) return;
     ask_for_time(incoming.scratch);
     if (headers_can_wait(incoming, end_of_stream)) {
       outbound_.hold_headers(incoming.direction, incoming.scratch);
@@ -285,6 +309,7 @@ void Stream::send_headers(wire::Direction direction, bool end_of_stream, Scratch
 
 void Stream::ask_for_time(Scratch& scratch) {
   if (exchange_.extended_timeout == 0) return;
+  exchange_.time_asked_for = true;
   outbound_.extend_timeout(std::exchange(exchange_.extended_timeout, 0), scratch);
   metrics_.timeouts_extended.add();
 }
@@ -314,7 +339,8 @@ bool Stream::choose_chain(const Incoming& incoming) {
   exchange_.set_chain(chain_->name());
   assume_stated_modes();
   may_override_modes_ = may_override_modes();
-  chain_run_.emplace(*chain_, exchange_, held_bytes_);
+  Suspensions::Waiter& waiter = *this;
+  chain_run_.emplace(*chain_, exchange_, held_bytes_, sink_, waiter);
   return true;
 }
 
@@ -372,6 +398,7 @@ void Stream::over_limit(Limit limit, const std::string& text) {
 
 void Stream::finish(const absl::Status& status, EndReason reason) {
   state_ = State::kOver;
+  forget_pending();
   // A shadow must never hurt traffic: to Envoy any other end is a failed request, in observability mode too.
   const absl::Status sent = outbound_.observing() ? absl::OkStatus() : status;
   end_plugins(reason, sent);
@@ -384,7 +411,7 @@ void Stream::end_plugins(EndReason reason, const absl::Status& status) {
   exchange_.reply_possible = false;
   if (!chain_run_) return;
   chain_run_->end(static_cast<uint32_t>(reason), static_cast<uint32_t>(status.code()),
-                  Clock::now() - started_at_);
+                  sink_.now() - started_at_);
 }
 
 void Stream::half_closed() {
@@ -400,6 +427,7 @@ void Stream::half_closed() {
 void Stream::cancelled(Cancel by) {
   if (state_ == State::kOver) return;
   state_ = State::kOver;
+  forget_pending();
   end_plugins(by == Cancel::kShutdown ? EndReason::kShutdown : EndReason::kCancelled, absl::CancelledError());
 }
 

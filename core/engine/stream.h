@@ -17,16 +17,18 @@
 #include "core/engine/outbound.h"
 #include "core/engine/scratch.h"
 #include "core/engine/seam.h"
+#include "core/engine/suspensions.h"
 #include "core/http/body_buffer.h"
 
 namespace extprocd::engine {
 
 /// One Process stream: one HTTP request with its response, as one ext_proc filter sees it. A state machine
 /// without I/O: messages in, replies out through the sink. Whatever comes, in any order, each message gets
-/// exactly the reply that the data plane is owed for it, or the stream ends with a status that says why.
+/// exactly the reply that the data plane is owed for it, or the stream ends with a status that says why. While a plugin
+/// waits it stands still, and reads nothing.
 ///
 /// One thread at a time. Keeps its generation alive.
-class Stream final : public ServerStream {
+class Stream final : public ServerStream, private Suspensions::Waiter {
  public:
   /// `id` is unique in the process. `sink` outlives the stream.
   Stream(std::shared_ptr<const Generation> generation, Sink& sink, const StreamFacts& facts, uint64_t id);
@@ -37,6 +39,7 @@ class Stream final : public ServerStream {
   void receive(Message message) override;
   void half_closed() override;
   void cancelled(Cancel by) override;
+  void timer_fired() override;
 
  private:
   enum class State : uint8_t {
@@ -54,8 +57,19 @@ class Stream final : public ServerStream {
   struct Incoming {
     wire::Direction direction;
     Part part;
-    uint32_t phase;    // EXTPROC_*
+    uint32_t phase;  // EXTPROC_*
+    Clock::time_point came;
     Scratch& scratch;  // has its view
+  };
+
+  /// Where the handling of a message goes on when the plugin that it waits for has answered.
+  enum class Step : uint8_t { kHeaders, kBody, kEndOfBody, kTrailers };
+
+  /// A message whose handling waits for a plugin.
+  struct Pending {
+    Step step;
+    Message message;  // owned
+    Clock::time_point came;
   };
 
   /// What has come of a direction, and what its plugins were told.
@@ -70,14 +84,34 @@ class Stream final : public ServerStream {
     bool drained = false;  // the data plane sends the rest of the body past the server
   };
 
+  void resumed(Suspensions::Handle handle, uint64_t token) override;
+
   void process(std::string_view message, Scratch& scratch);
+  [[nodiscard]] static Incoming incoming(Clock::time_point came, Scratch& scratch);
   [[nodiscard]] absl::Status take_in_stream_facts(Scratch& scratch);
   void run_phase(const Incoming& incoming);
   void on_headers(const Incoming& incoming, bool end_of_stream);
+  void answer_headers(const Incoming& incoming, bool end_of_stream);
   void on_body(const Incoming& incoming, bool end_of_stream);
+  void after_body(const Incoming& incoming);
   void on_trailers(const Incoming& incoming);
-  /// Ends the stream if that is what came of a phase; true if it is over, or a reply goes out.
-  [[nodiscard]] bool is_over(PhaseResult result, Scratch& scratch);
+  void run_trailers(const Incoming& incoming);
+  void answer_trailers(const Incoming& incoming);
+  void answered(const Incoming& incoming);
+  /// Does what came of a phase, unless it is to go on as usual: ends the stream, sends a reply, or waits. False: it is to.
+  [[nodiscard]] bool stops(PhaseResult result, const Incoming& incoming, Step step);
+
+  // Waiting (stream_wait.cc).
+  void wait_for_plugin(const Incoming& incoming, Step step);
+  void stand_still(Message message);
+  void forget_pending();
+  template <typename GoOn>
+  void go_on(GoOn with_chain);
+  void take_up(const Incoming& incoming, Step step, PhaseResult result, http::BodyBuffer& body);
+  void set_timer();
+  [[nodiscard]] std::optional<Clock::time_point> deadline() const;
+  [[nodiscard]] std::optional<Clock::time_point> time_to_ask() const;
+  void ask_for_the_rest_of_the_time(Clock::time_point now);
 
   // Bodies (stream_body.cc).
   [[nodiscard]] PhaseResult judge_body_access(const Incoming& incoming);
@@ -86,6 +120,7 @@ class Stream final : public ServerStream {
   }
   [[nodiscard]] bool run_body(const Incoming& incoming, uint32_t flags, bool headers_are_held,
                               http::BodyBuffer& body);
+  [[nodiscard]] bool body_is_through(const Incoming& incoming, http::BodyBuffer& body);
   [[nodiscard]] bool has_room(bool fits);
   [[nodiscard]] uint64_t max_held_bytes() const { return generation_->config.server.limits.max_held_bytes; }
   [[nodiscard]] bool end_body_before_trailers(const Incoming& incoming);
@@ -141,11 +176,12 @@ class Stream final : public ServerStream {
   bool body_does_not_wait_ = false;  // for the headers reply, so that no other mode can be asked for
   bool drains_ = false;
   std::unique_ptr<LocalReply> gathered_;  // a reply in pieces that goes out as one
+  std::unique_ptr<Pending> pending_;      // null: nobody waits
   State state_ = State::kOpen;
   bool started_ = false;
   bool plugins_ended_ = false;
   Response response_ = Response::kNotSeen;
-  std::chrono::steady_clock::time_point started_at_;
+  Clock::time_point started_at_;
 };
 
 }  // namespace extprocd::engine

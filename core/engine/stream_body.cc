@@ -48,7 +48,7 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
   if (!plugins_want(body_phase(direction))) {
     if (!has_room(outbound_.body(direction, exchange_, max_held_bytes(), incoming.scratch))) return;
   } else {
-    if (is_over(judge_body_access(incoming), incoming.scratch)) return;
+    if (stops(judge_body_access(incoming), incoming, Step::kBody)) return;
     const auto mode = outbound_.body_mode(direction);
     http::BodyBuffer body(mode == BodyMode::kGrpc);
     const bool is_message = !message.end_of_stream_without_message || !message.body.empty();
@@ -56,6 +56,13 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
     const bool headers_are_held = is_buffered(mode) && exchange_.map(headers_phase(direction))->present();
     if (!run_body(incoming, flags_of(mode, end_of_stream), headers_are_held, body)) return;
   }
+  after_body(incoming);
+}
+
+/// A body message has been answered.
+void Stream::after_body(const Incoming& incoming) {
+  const wire::Direction direction = incoming.direction;
+  Side& side = this->side(direction);
   if (direction == wire::Direction::kRequest && may_drain(/*with_request_headers=*/false)) {
     drains_ = true;
     outbound_.request_drain(incoming.scratch);
@@ -63,7 +70,7 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
   if (direction == wire::Direction::kResponse && !outbound_.headers_held(direction)) {
     response_ = Response::kReleased;
   }
-  side.drained = drains_ && message.drain_complete;
+  side.drained = drains_ && incoming.scratch.view.body().drain_complete;
   const auto is_through = [](const Side& each) { return each.drained || each.ended; };
   // What waits for window then goes out at the data plane's half-close.
   if (drains_ && is_through(sides_[0]) && is_through(sides_[1]) && !outbound_.has_waiting()) {
@@ -73,7 +80,7 @@ void Stream::on_body(const Incoming& incoming, bool end_of_stream) {
 
 /// Runs a body through the plugins and sends what goes on of it: in answer to the body message at hand, or before the
 /// answer to trailers. `headers_are_held`: the data plane has them, though they have been answered. False: the stream is
-/// over, or a reply goes out.
+/// over, a reply goes out, or it waits.
 bool Stream::run_body(const Incoming& incoming, uint32_t flags, bool headers_are_held,
                       http::BodyBuffer& body) {
   const wire::Direction direction = incoming.direction;
@@ -83,12 +90,20 @@ bool Stream::run_body(const Incoming& incoming, uint32_t flags, bool headers_are
   // Envoy takes pieces only once it has sent a body message itself. Where nothing is answered, nothing is lost.
   const bool carried =
       answers_message || (mode && wire::is_duplex(*mode) && side.body_came) || outbound_.observing();
-  bool& held = exchange_.headers_held[static_cast<std::size_t>(direction)];
-  held = headers_are_held || outbound_.headers_held(direction);
+  exchange_.headers_held[static_cast<std::size_t>(direction)] =
+      headers_are_held || outbound_.headers_held(direction);
   side.told_end_of_body = (flags & EXTPROC_END_OF_BODY) != 0;
   PhaseResult result = chain_run_->run_body(body_phase(direction), flags, carried, body);
   exchange_.body = {};
-  if (is_over(std::move(result), incoming.scratch)) return false;
+  if (stops(std::move(result), incoming, answers_message ? Step::kBody : Step::kEndOfBody)) return false;
+  return body_is_through(incoming, body);
+}
+
+/// Sends what the plugins let go on of a body. False: the stream is over.
+bool Stream::body_is_through(const Incoming& incoming, http::BodyBuffer& body) {
+  const wire::Direction direction = incoming.direction;
+  Side& side = this->side(direction);
+  const bool answers_message = incoming.part == Part::kBody;
   ask_for_time(incoming.scratch);
   if (side.told_end_of_body || !chain_run_->headers_wait(direction)) {
     let_headers_go(direction, incoming.scratch);
@@ -97,7 +112,7 @@ bool Stream::run_body(const Incoming& incoming, uint32_t flags, bool headers_are
   const bool sends = answers_message || !body.empty();
   const bool fits =
       !sends || outbound_.body(direction, exchange_, answer, max_held_bytes(), incoming.scratch);
-  held = false;
+  exchange_.headers_held[static_cast<std::size_t>(direction)] = false;
   return has_room(fits);
 }
 
@@ -111,18 +126,26 @@ bool Stream::has_room(bool fits) {
 }
 
 void Stream::on_trailers(const Incoming& incoming) {
-  const wire::Direction direction = incoming.direction;
-  if (chain_->phases() != 0) {
-    if (!end_body_before_trailers(incoming)) return;
-    exchange_.reply_possible = reply_possible(direction, Part::kTrailers);
-    if (is_over(chain_run_->run(incoming.phase, 0), incoming.scratch)) return;
-    ask_for_time(incoming.scratch);
-  }
-  outbound_.trailers(direction, exchange_, incoming.scratch);
-  if (direction == wire::Direction::kResponse) response_ = Response::kReleased;
+  if (chain_->phases() != 0 && !end_body_before_trailers(incoming)) return;
+  run_trailers(incoming);
 }
 
-/// The trailers say that the body has ended, if nothing else did. False: the stream is over, or a reply goes out.
+void Stream::run_trailers(const Incoming& incoming) {
+  if (chain_->phases() != 0) {
+    exchange_.reply_possible = reply_possible(incoming.direction, Part::kTrailers);
+    if (stops(chain_run_->run(incoming.phase, 0), incoming, Step::kTrailers)) return;
+  }
+  answer_trailers(incoming);
+}
+
+void Stream::answer_trailers(const Incoming& incoming) {
+  if (chain_->phases() != 0) ask_for_time(incoming.scratch);
+  outbound_.trailers(incoming.direction, exchange_, incoming.scratch);
+  if (incoming.direction == wire::Direction::kResponse) response_ = Response::kReleased;
+}
+
+/// The trailers say that the body has ended, if nothing else did. False: the stream is over, a reply goes out, or it
+/// waits.
 bool Stream::end_body_before_trailers(const Incoming& incoming) {
   const wire::Direction direction = incoming.direction;
   const auto mode = outbound_.body_mode(direction);

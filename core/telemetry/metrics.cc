@@ -17,7 +17,12 @@ constexpr std::array<const char*, 7> kPhases = {"request_headers",  "request_bod
                                                 "local_reply"};
 constexpr std::array<const char*, 6> kEndReasons = {"completed", "cancelled",      "replied",
                                                     "failed",    "protocol_error", "shutdown"};
-constexpr std::array<const char*, 6> kResults = {"ok", "mutated", "replied", "finished", "error", "held"};
+constexpr std::array<const char*, 8> kResults = {"ok",    "mutated", "replied", "finished",
+                                                 "error", "held",    "pending", "timeout"};
+constexpr std::array<const char*, 3> kWaitResults = {"resumed", "timeout", "cancelled"};
+// Seconds: what plugins wait for takes from a tenth of a millisecond to all the time that there is.
+constexpr std::array<double, 14> kWaitBounds = {1e-4,   2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2,
+                                                2.5e-2, 5e-2,   1e-1, 2e-1, 5e-1,   1,    10};
 constexpr std::array<const char*, static_cast<std::size_t>(Limit::kCount)> kLimits = {
     "message_size",       "headers",     "connections",      "streams",           "held_bytes",
     "attributes",         "unfinished",  "header_list_size", "handshake_timeout", "idle_timeout",
@@ -75,7 +80,9 @@ Metrics::Metrics(Registry& registry)
       timeouts_extended(registry.counter("extproc_message_timeout_overrides_total",
                                          "Times that the data plane was asked for more time to answer.")),
       lost_bytes(registry.counter("extproc_held_bytes_lost_total",
-                                  "Bytes of bodies that plugins still held when their stream ended.")) {
+                                  "Bytes of bodies that plugins still held when their stream ended.")),
+      waiting(
+          registry.open_count("extproc_waiting_callbacks", "Plugins' callbacks that streams wait for now.")) {
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] =
         &registry.histogram("extproc_processing_duration_seconds",
@@ -108,6 +115,14 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
                                           "Immediate responses given by a plugin.", common);
   failures = counters(registry, "extproc_plugin_failures_total",
                       "Failed callbacks, by the policy that was applied.", "policy", kPolicies, common);
+  waiting = &registry.open_count("extproc_plugin_waiting", "Streams that wait for a plugin now.", common);
+  waits =
+      counters(registry, "extproc_plugin_waits_total",
+               "Times that a stream waited for a plugin, by how that ended.", "result", kWaitResults, common);
+  wait_durations = &registry.histogram("extproc_plugin_wait_seconds",
+                                       "Time that a stream waited for a plugin.", kWaitBounds, common);
+  ignored_resumes = &registry.counter("extproc_plugin_resumes_ignored_total",
+                                      "Resumes that came twice, or after the suspension was over.", common);
 }
 
 Counter& chain_streams(Registry& registry, std::string_view chain) {

@@ -22,7 +22,9 @@ enum class Phase : uint8_t {
   kLocalReply
 };
 enum class EndReason : uint8_t { kCompleted, kCancelled, kReplied, kFailed, kProtocol, kShutdown };
-enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError, kHeld };
+enum class CallResult : uint8_t { kOk, kMutated, kReplied, kFinished, kError, kHeld, kPending, kTimeout };
+/// How a plugin's suspension ended.
+enum class WaitResult : uint8_t { kResumed, kTimeout, kCancelled };
 enum class Limit : uint8_t {
   kMessageSize,
   kHeaders,
@@ -69,6 +71,7 @@ struct Metrics {
   Counter& mode_overrides;
   Counter& timeouts_extended;
   Counter& lost_bytes;
+  OpenCount& waiting;  ///< callbacks that are suspended, of all plugins
 };
 
 /// The metrics of one configured plugin. Phases that it did not ask for have null places; LocalReply counts
@@ -77,13 +80,17 @@ struct PluginMetrics {
   /// `phases`: EXTPROC_PHASE_BIT of those that the plugin asked for.
   PluginMetrics(Registry& registry, std::string_view plugin, uint32_t phases);
 
-  std::array<std::array<Counter*, 6>, 7> calls{};  ///< by Phase and CallResult
+  std::array<std::array<Counter*, 8>, 7> calls{};  ///< by Phase and CallResult
   std::array<Histogram*, 7> durations{};           ///< by Phase: seconds inside a callback
   std::array<Counter*, 7> mutations{};             ///< by Phase: callbacks that changed something
   std::array<Counter*, 5> refused;                 ///< by Refusal
   Counter* immediate_responses;
   Gauge* held_bytes = nullptr;       ///< of bodies; null if it asked for none
   std::array<Counter*, 3> failures;  ///< by config::FailurePolicy: fail, deny, skip
+  OpenCount* waiting;                ///< streams that wait for the plugin
+  std::array<Counter*, 3> waits;     ///< by WaitResult
+  Histogram* wait_durations;         ///< seconds from a suspension to its end
+  Counter* ignored_resumes;
 };
 
 /// extproc_chain_streams_total: how many streams got a chain.

@@ -455,7 +455,7 @@ typedef struct extproc_streamed_reply_api {
  * plugin gets no call for this stream but on_cancelled: when the stream ends, or the plugin's time (timeout of its
  * entry, deadline of the chain) is over, which is a failure of the plugin. */
 #define EXTPROC_ASYNC_1 "extproc.async/1"
-/* One suspension; a plain number, never used twice in a process, 0 for none. */
+/* One suspension of one plugin; a plain number, for that plugin never used twice, 0 for none. */
 typedef uint64_t extproc_resume_handle;
 /* Why a suspension came to nothing. */
 #define EXTPROC_CANCEL_STREAM_OVER 0u /* stream_end follows */
