@@ -85,7 +85,7 @@ PhaseResult ChainRun::run(uint32_t phase, uint32_t flags) {
   phase_ = phase;
   flags_ = flags;
   step_ = 0;
-  last_return_.reset();
+  last_return_ = kNever;
   if ((chain_.phases() & EXTPROC_PHASE_BIT(phase)) == 0) return {};
   return run_from_cursor();
 }
@@ -196,7 +196,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   call.may_edit = true;
   call.run = this;
   // The clock is read once between two plugins: it costs as much as calling a plugin does.
-  const Clock::time_point start = last_return_ ? *last_return_ : now();
+  const Clock::time_point start = last_return_ != kNever ? last_return_ : now();
   if (!token) call.began = start;
   extproc_action action = guarded_callback(call, [&] {
     void* const state = state_of(link);
@@ -204,7 +204,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
     return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
   });
   last_return_ = now();
-  const auto spent = *last_return_ - start;
+  const auto spent = last_return_ - start;
   call.may_edit = false;
   states_[position].spent += spent;
 
@@ -216,7 +216,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   CallResult result = result_of(action, call, mutated);
   const bool answered = result != CallResult::kError && result != CallResult::kPending;
   const Duration timeout = link.timeout(call.phase);
-  if (answered && timeout != Duration::zero() && *last_return_ - call.began > timeout) {
+  if (answered && timeout != Duration::zero() && last_return_ - call.began > timeout) {
     result = CallResult::kTimeout;
     action = EXTPROC_FAIL;
     call.failure_code = kDeadlineExceeded;
@@ -232,7 +232,7 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
                                                 const UndoPoint& before, bool can_skip) {
   const ChainLink& link = chain_.links()[position];
   undo(before);
-  last_return_.reset();  // what a failure costs here is not the next plugin's time
+  last_return_ = kNever;  // what a failure costs here is not the next plugin's time
   // Whatever the policy, a plugin that failed is not asked again on this stream, but for stream_end.
   states_[position].done = true;
 

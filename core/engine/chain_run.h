@@ -110,7 +110,9 @@ class ChainRun {
   [[nodiscard]] Clock::time_point now() const { return sink_.now(); }
 
   /// When the last callback of the phase that ran last returned; nothing if there was none.
-  [[nodiscard]] std::optional<Clock::time_point> last_return() const { return last_return_; }
+  [[nodiscard]] std::optional<Clock::time_point> last_return() const {
+    return last_return_ == kNever ? std::nullopt : std::optional(last_return_);
+  }
 
   /// Tells every plugin that had begun that the stream is over, in reverse order. Once.
   void end(uint32_t reason, uint32_t grpc_status, std::chrono::nanoseconds duration);
@@ -126,6 +128,8 @@ class ChainRun {
     std::array<bool, 2> waits{};         // with the headers, for the body
     std::chrono::nanoseconds spent{0};
   };
+
+  static constexpr Clock::time_point kNever = Clock::time_point::min();
 
   /// What each plugin holds, by direction; empty until one does.
   using Stages = std::array<std::vector<http::BodyBuffer>, 2>;
@@ -218,7 +222,7 @@ class ChainRun {
   uint32_t phase_ = 0;
   uint32_t flags_ = 0;
   std::size_t step_ = 0;
-  std::optional<Clock::time_point> last_return_;
+  Clock::time_point last_return_ = kNever;
 };
 
 }  // namespace extprocd::engine

@@ -48,7 +48,7 @@ PhaseResult ChainRun::run_body(uint32_t phase, uint32_t flags, bool carried, htt
   phase_ = phase;
   flags_ = flags;
   step_ = 0;
-  last_return_.reset();
+  last_return_ = kNever;
   body_touched_ = false;
   if ((chain_.phases() & EXTPROC_PHASE_BIT(phase)) == 0) return {};
   carried_ = carried;
@@ -333,7 +333,7 @@ bool ChainRun::reply_wants_body() const { return chain_.links()[replying_].wants
 
 PhaseResult ChainRun::run_reply_in_pieces(uint32_t flags, const http::BodyBuffer& body, LocalReply& reply) {
   phase_ = EXTPROC_REQUEST_BODY;
-  last_return_.reset();
+  last_return_ = kNever;
   extproc_call call(exchange_, chain_.links()[replying_], phase_);
   call.replies_in_pieces = true;
   call.reply.emplace();

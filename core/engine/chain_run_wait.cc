@@ -23,7 +23,7 @@ PhaseResult ChainRun::wait(std::size_t position, extproc_call& call, UndoPoint& 
   waiting_->unwanted = call.unwanted;
   waiting_->reply = std::move(call.reply);
   waiting_->began = call.began;
-  waiting_->since = *last_return_;
+  waiting_->since = last_return_;
   waiting_->timer = call.timer;
   if (timeout != Duration::zero()) waiting_->until = call.began + timeout;
   if (edit != nullptr) {
@@ -88,7 +88,7 @@ std::string ChainRun::too_late() const {
 
 /// Gives a call what its earlier ones for this phase had come to.
 void ChainRun::take_up(Waiting& waiting, extproc_call& call) {
-  last_return_.reset();
+  last_return_ = kNever;
   call.unwanted = waiting.unwanted;
   call.reply = std::move(waiting.reply);
   call.began = waiting.began;

@@ -80,8 +80,8 @@ class Exchange {
       64U << 20;  ///< bytes that a plugin may add to a body, or to its reply, in one callback
   uint32_t extended_timeout =
       0;  ///< milliseconds that a plugin asked for to answer the message at hand; 0: none
-  bool time_asked_for = false;   ///< of the data plane, for the message at hand
   uint32_t longest_timeout = 0;  ///< that may be asked for; 0: none, for want of a timer or of permission
+  bool time_asked_for = false;   ///< of the data plane, for the message at hand
   bool clear_route_cache = false;
   bool grpc_data_plane = false;  ///< whose rules for header changes are gRFC A93's
   bool replies_in_pieces =
