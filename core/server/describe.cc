@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/engine/callback.h"
 #include "core/server/envoy_settings.h"
 #include "core/telemetry/metrics.h"
 
@@ -31,6 +32,20 @@ const plugin::Module& module_of(const engine::Generation& generation, const Chai
   return (*found)->plugin->module();
 }
 
+/// "20ms", or, where the phases differ, "request_body 100ms, …"; empty without any.
+std::string timeout_text(const ChainLink& link) {
+  const auto& all = link.timeouts;
+  const bool same = std::ranges::all_of(all, [&](engine::Duration each) { return each == all[0]; });
+  if (same) return all[0] == engine::Duration::zero() ? "" : engine::to_text(all[0]);
+  std::string text;
+  for (uint32_t phase = 0; phase < all.size(); ++phase) {
+    if (all[phase] == engine::Duration::zero()) continue;
+    text += (text.empty() ? "" : ", ") + phase_names(EXTPROC_PHASE_BIT(phase)) + " " +
+            engine::to_text(all[phase]);
+  }
+  return text;
+}
+
 std::string describe_link(const engine::Generation& generation, const ChainLink& link) {
   const plugin::Module& module = module_of(generation, link);
   std::string text = link.host->name() + ": " + link.descriptor->id + " " + link.descriptor->version + "\n";
@@ -39,6 +54,8 @@ std::string describe_link(const engine::Generation& generation, const ChainLink&
   text += "     on_error " + std::string(config::to_string(link.on_error));
   if (link.on_error == config::FailurePolicy::kDeny)
     text += " with status " + std::to_string(link.deny_status);
+  if (const std::string timeouts = timeout_text(link); !timeouts.empty())
+    text += "\n     timeout  " + timeouts;
   if (link.when != nullptr) text += "\n     when     " + link.when->to_string();
   return text + "\n     phases   " + phase_names(link.descriptor->phases) + "\n";
 }
@@ -60,6 +77,9 @@ std::string describe_entry(const engine::Generation& generation, const Entry& en
   }
   if (chain.response_order() == config::ResponseOrder::kSame) text += "  responses in the same order\n";
   text += "  needs phases " + phase_names(chain.phases()) + "\n";
+  if (chain.deadline() != engine::Duration::zero()) {
+    text += "  deadline " + engine::to_text(chain.deadline()) + " for what plugins wait for\n";
+  }
   text += "  Envoy filter settings:\n" + settings.to_yaml("    ");
   for (const std::string& name : settings.chain_names) {
     text +=

@@ -22,9 +22,12 @@ constexpr std::string_view kPlugins = R"(
 [[plugin]]
 name = "i"
 module = "instructions.so"
+timeout = "20ms"
 [[plugin]]
 name = "t"
 module = "tenant_header.so"
+[plugin.timeouts]
+request_headers = 1
 [plugin.config]
 value = "acme"
 )";
@@ -58,6 +61,22 @@ TEST_F(DescribeTest, one_chain_of_all_plugins_is_shown_with_its_settings) {
             HasSubstr("response_trailer_mode: SEND\n    message_timeout: 0.2s\n"),
             Not(HasSubstr("one Envoy filter")), Not(HasSubstr("attributes"))));
   EXPECT_THAT(texts(never_reached(generation)), IsEmpty());
+}
+
+TEST_F(DescribeTest, times_are_shown_as_they_were_stated) {
+  const auto& generation = build(R"(
+[[chain]]
+name = "c"
+plugins = ["i", "t"]
+[chain.data_plane]
+message_timeout = "250ms"
+max_message_timeout = "2s"
+)");
+  EXPECT_THAT(describe(generation),
+              AllOf(HasSubstr("  deadline 1800ms for what plugins wait for\n"),
+                    HasSubstr("    message_timeout: 0.25s\n    max_message_timeout: 2s\n"),
+                    HasSubstr("     timeout  20ms\n"),
+                    HasSubstr("     timeout  request_headers 1000ms\n")));
 }
 
 TEST_F(DescribeTest, settings_ask_for_what_the_plugins_and_the_choice_of_chains_need) {
@@ -123,12 +142,12 @@ plugins = ["i"]
   EXPECT_THAT(
       texts(never_reached(generation)),
       ElementsAre(
-          "f.toml:22:1: chain 'narrow' is never reached: chain 'wide' before it takes all that would "
+          "f.toml:25:1: chain 'narrow' is never reached: chain 'wide' before it takes all that would "
           "fit it",
-          "f.toml:14:1: plugin 'idle' is in no chain and is not loaded",
-          "f.toml:17:1: plugin 't' is never reached in chain 'wide': its `when` and the chain's match "
+          "f.toml:17:1: plugin 'idle' is in no chain and is not loaded",
+          "f.toml:20:1: plugin 't' is never reached in chain 'wide': its `when` and the chain's match "
           "exclude each other",
-          "f.toml:17:1: plugin 't' is never reached in chain 'wide': its `when` has a status, but it "
+          "f.toml:20:1: plugin 't' is never reached in chain 'wide': its `when` has a status, but it "
           "asks for no phase of the response"));
   EXPECT_EQ(generation.plugins.size(), 2U);
 }

@@ -1,11 +1,21 @@
 #include "core/server/envoy_settings.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <set>
 #include <string_view>
 
 namespace extprocd::server {
 namespace {
+
+/// As protobuf's JSON writes a Duration: "0.2s".
+std::string seconds(double number) {
+  std::array<char, 32> text{};
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed).ptr;
+  return std::string(text.data(), end) + "s";
+}
 
 constexpr uint32_t kResponsePhases = EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_HEADERS) |
                                      EXTPROC_PHASE_BIT(EXTPROC_RESPONSE_BODY) |
@@ -69,6 +79,8 @@ EnvoySettings envoy_settings(const engine::Generation& generation, const engine:
   settings.response_trailers =
       wants(EXTPROC_RESPONSE_TRAILERS) || settings.response_body == EXTPROC_ACCESS_STREAM;
 
+  settings.message_timeout = entry.chain->data_plane().message_timeout;
+  settings.max_message_timeout = entry.chain->data_plane().max_message_timeout;
   std::set<std::string> attributes;
   add_attributes(*entry.chain, attributes);
   for (const engine::ChainLink& link : entry.chain->links()) {
@@ -105,6 +117,8 @@ void EnvoySettings::merge(const EnvoySettings& other) {
   response_body = std::max(response_body, other.response_body);
   request_trailers |= other.request_trailers;
   response_trailers |= other.response_trailers;
+  message_timeout = std::max(message_timeout, other.message_timeout);
+  max_message_timeout = std::max(max_message_timeout, other.max_message_timeout);
   std::set<std::string> all(attributes.begin(), attributes.end());
   all.insert(other.attributes.begin(), other.attributes.end());
   attributes.assign(all.begin(), all.end());
@@ -131,8 +145,10 @@ std::string EnvoySettings::to_yaml(const std::string& indent) const {
     yaml += "]\n";
   }
   // Envoy's default of 200 ms covers one answer; a body may keep a loaded machine busy for longer.
-  yaml += indent + (request_body + response_body != EXTPROC_ACCESS_NONE ? "message_timeout: 1s\n"
-                                                                        : "message_timeout: 0.2s\n");
+  const double unstated = request_body + response_body != EXTPROC_ACCESS_NONE ? 1 : 0.2;
+  yaml += indent + "message_timeout: " + seconds(message_timeout != 0 ? message_timeout : unstated) + "\n";
+  if (max_message_timeout != 0)
+    yaml += indent + "max_message_timeout: " + seconds(max_message_timeout) + "\n";
   return yaml;
 }
 

@@ -16,6 +16,8 @@ struct EnvoySettings {
   uint32_t response_body = EXTPROC_ACCESS_NONE;  ///< likewise
   bool request_trailers = false;
   bool response_trailers = false;
+  double message_timeout = 0;           ///< seconds, as the operator stated it; 0: not stated
+  double max_message_timeout = 0;       ///< seconds; 0: the data plane cannot be asked to wait longer
   std::vector<std::string> attributes;  ///< in alphabetical order
   std::vector<std::string>
       chain_names;  ///< of x-extproc-chain, by which a route gets this chain; may be empty
