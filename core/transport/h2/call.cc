@@ -148,6 +148,7 @@ std::size_t Call::take_in(std::string_view bytes) {
   while (!bytes.empty() && !over_) {
     if (paused_) {
       held_.append(bytes);
+      connection_.keeps(bytes.size());
       return all - bytes.size();
     }
     if (!partial_.empty()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -52,6 +53,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void go_on_later(int32_t stream) { resumed_.push_back(stream); }
   /// Something came of what was received.
   void made_progress() { bytes_of_nothing_ = 0; }
+  /// Something may come of these bytes that were received: a call keeps them for later.
+  void keeps(std::size_t size) { bytes_of_nothing_ -= std::min<uint64_t>(bytes_of_nothing_, size); }
 
  private:
   struct Callbacks;

@@ -590,6 +590,26 @@ TEST_F(ConnectionTest, takes_no_more_from_a_stream_whose_replies_nobody_reads) {
   EXPECT_EQ(client.reader.wrong, "");
 }
 
+TEST_F(ConnectionTest, keeps_who_sends_much_to_streams_that_are_held_back) {
+  options_.max_message_size = 1000;
+  Http2Client& client = connect();
+  client.greet({{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}});
+  std::vector<int32_t> streams;
+  for (int i = 0; i < 20; ++i) {
+    streams.push_back(open_stream(client));
+    client.send(data_frame(streams.back(), grpc_message("megabytes 2")));
+  }
+  std::string messages;
+  for (int i = 0; i < 16; ++i) messages += grpc_message(std::string(900, 'y'));
+  constexpr int kFrames = 60;
+  for (const int32_t stream : streams) {
+    for (int i = 0; i < kFrames; ++i) client.send(data_frame(stream, messages));
+  }
+  EXPECT_TRUE(client.settle());
+  EXPECT_EQ(hits(Limit::kUnfinished), 0U);
+  EXPECT_EQ(seen_.messages, 20);
+}
+
 TEST_F(ConnectionTest, gives_the_window_back_as_messages_are_taken) {
   Http2Client& client = greeted();
   const int32_t stream = open_stream(client);
