@@ -21,8 +21,10 @@ constexpr std::size_t kMaxUnsent = 1 << 20;
 constexpr std::size_t kOwnBuffer = 1 << 10;
 /// Room for a message that comes in parts, to begin with.
 constexpr std::size_t kFirstRoom = 64 << 10;
-/// What has been sent is dropped from the front of a buffer in pieces of so much.
+/// What has been sent, or taken in, is dropped from the front of a buffer in pieces of so much.
 constexpr std::size_t kCompactAt = 256 << 10;
+
+constexpr engine::Clock::time_point kNever = engine::Clock::time_point::max();
 
 /// A field whose name lives as long as the process; nghttp2 copies its value.
 nghttp2_nv field(std::string_view name, std::string_view value) {
@@ -137,20 +139,29 @@ void Call::refuse_with_text(std::string_view http_status, std::string_view text)
 }
 
 void Call::receive(std::string_view bytes) {
-  // Behind the end, too: who sends on needs window to get to his own end.
-  const std::size_t used = over_ ? bytes.size() : take_in(bytes);
+  std::size_t used = 0;
+  if (over_) {
+    used = bytes.size();  // who sends on needs window to get to his own end
+  } else if (!held_) {    // what waits already goes first
+    used = take_in(bytes);
+  }
+  if (used < bytes.size()) hold(bytes.substr(used));
   nghttp2_session_consume_stream(connection_.http2(), id_, used);
 }
 
-/// Takes in what is not to be held; how much that was. What is held keeps its part of the window.
+/// What is held keeps its part of the stream's window, kStreamWindow (1 MiB): no more than that comes, however long it
+/// waits.
+void Call::hold(std::string_view bytes) {
+  if (!held_) held_ = std::make_unique<Held>();
+  held_->bytes.append(bytes);
+  connection_.keeps(bytes.size());
+}
+
+/// Takes in what is not to be held; how much that was.
 std::size_t Call::take_in(std::string_view bytes) {
   const std::size_t all = bytes.size();
   while (!bytes.empty() && !over_) {
-    if (paused_) {
-      held_.append(bytes);
-      connection_.keeps(bytes.size());
-      return all - bytes.size();
-    }
+    if (is_paused()) return all - bytes.size();
     if (!partial_.empty()) {
       bytes = continue_partial(bytes);
       continue;
@@ -236,7 +247,7 @@ void Call::hear(std::string_view message) { stream_->receive(engine::Message::bo
 
 void Call::half_closed() {
   half_closed_ = true;
-  if (over_ || paused_ || end_is_told_) return;
+  if (over_ || is_paused() || held_ || end_is_told_) return;
   if (!partial_.empty()) {
     fail(absl::InternalError("the stream ended within a message"));
     return;
@@ -246,10 +257,19 @@ void Call::half_closed() {
 }
 
 void Call::go_on() {
-  if (over_ || !paused_ || unsent() > kMaxUnsent / 2) return;
-  paused_ = false;
-  const std::string held = std::exchange(held_, {});
-  receive(held);
+  goes_on_ = false;
+  if (unsent() <= kMaxUnsent / 2) clogged_ = false;
+  if (over_ || is_paused()) return;
+  if (std::unique_ptr<Held> held = std::move(held_)) {  // over() must not free what a message lies in
+    const std::string_view bytes = std::string_view(held->bytes).substr(held->at);
+    const std::size_t used = take_in(bytes);
+    nghttp2_session_consume_stream(connection_.http2(), id_, used);
+    if (used < bytes.size()) {
+      held->at += used;
+      if (held->at >= kCompactAt) held->bytes.erase(0, std::exchange(held->at, 0));
+      held_ = std::move(held);
+    }
+  }
   if (half_closed_) half_closed();
 }
 
@@ -275,7 +295,8 @@ void Call::fail(const absl::Status& status) {
 void Call::over() {
   over_ = true;
   deadline_.reset();
-  held_ = {};
+  timer_.reset();
+  held_.reset();
   if (remote_) remote_->close();
 }
 
@@ -288,7 +309,7 @@ void Call::send(const wire::Pieces& message) {
   }
   Prefix::append(outgoing_, message.size());
   for (const std::string_view piece : message.list()) outgoing_.append(piece);
-  if (unsent() > kMaxUnsent) paused_ = true;
+  if (unsent() > kMaxUnsent) clogged_ = true;
   if (responded_) {
     resume();
   } else {
@@ -373,7 +394,11 @@ void Call::take(std::string& to, std::size_t size) {
   } else if (sent_ >= kCompactAt) {
     outgoing_.erase(0, std::exchange(sent_, 0));
   }
-  if (paused_ && unsent() <= kMaxUnsent / 2) connection_.go_on_later(id_);
+  if (clogged_ && unsent() <= kMaxUnsent / 2) go_on_later();
+}
+
+void Call::go_on_later() {
+  if (!std::exchange(goes_on_, true)) connection_.go_on_later(id_);
 }
 
 void Call::on_end_sent() {
@@ -386,6 +411,32 @@ void Call::on_end_sent() {
 std::shared_ptr<engine::Executor> Call::executor() {
   if (!remote_) remote_ = std::make_shared<Remote>(connection_.loop().context(), *this);
   return remote_;
+}
+
+void Call::pause_reading() { stopped_ = true; }
+
+void Call::resume_reading() {
+  stopped_ = false;
+  if (!over_ && (held_ || half_closed_)) go_on_later();
+}
+
+void Call::set_timer(std::optional<engine::Clock::time_point> time) {
+  if (over_ || (!time && !timer_)) return;
+  if (!timer_) timer_ = std::make_unique<boost::asio::steady_timer>(*connection_.loop().context());
+  timer_->expires_at(time.value_or(kNever));
+  if (!time) return;
+  executor();
+  timer_->async_wait([remote = remote_, time = *time](const boost::system::error_code& error) {
+    // One whose time has come cannot be called off any more, but the timer has another time by then.
+    Call* call = remote->call();
+    if (error || call == nullptr || call->timer_->expiry() != time) return;
+    remote->run([call] { call->timer_fired(); });
+  });
+}
+
+void Call::timer_fired() {
+  timer_->expires_at(kNever);
+  stream_->timer_fired();
 }
 
 }  // namespace extprocd::transport::h2

@@ -51,7 +51,7 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   void lost(engine::Cancel by);
   /// The server stops: cancels the stream, and tells the peer.
   void shut_down();
-  /// There is room again for replies: takes in what had to wait.
+  /// Takes in what had to wait, if nothing pauses it any more.
   void go_on();
   [[nodiscard]] int32_t id() const { return id_; }
   /// Has a whole message come?
@@ -72,11 +72,24 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   void send(const wire::Pieces& message) override;
   void finish(const absl::Status& status) override;
   std::shared_ptr<engine::Executor> executor() override;
+  void pause_reading() override;
+  void resume_reading() override;
+  void set_timer(std::optional<engine::Clock::time_point> time) override;
 
  private:
   class Remote;
 
+  /// Input that waits.
+  struct Held {
+    std::string bytes;
+    std::size_t at = 0;  ///< what is before it has been taken in
+  };
+
   std::size_t take_in(std::string_view bytes);
+  void hold(std::string_view bytes);
+  [[nodiscard]] bool is_paused() const { return clogged_ || stopped_; }
+  void go_on_later();
+  void timer_fired();
   void take_whole_message(uint8_t flags, std::string_view message);
   void begin_partial(std::string_view bytes);
   std::string_view continue_partial(std::string_view bytes);
@@ -101,16 +114,19 @@ class Call final : public engine::Sink, public boost::intrusive::list_base_hook<
   bool end_is_told_ = false;  // to the stream
   bool responded_ = false;    // the response's header list is submitted
   bool deferred_ = false;     // nghttp2 waits to be told of more
-  bool paused_ = false;       // too many replies are unsent: input waits in held_
+  bool clogged_ = false;      // too many replies are unsent: input waits
+  bool stopped_ = false;      // the stream wants nothing now: input waits
+  bool goes_on_ = false;      // go_on() is to come
   bool is_text_ = false;      // what goes out is no gRPC: nothing comes behind outgoing_
   std::size_t sent_ = 0;      // of outgoing_
   std::string outgoing_;      // framed replies
   std::string partial_;       // a message that is not whole, with its prefix
-  std::string held_;
+  std::unique_ptr<Held> held_;
   std::unique_ptr<engine::ServerStream> stream_;
   std::unique_ptr<absl::Status> final_status_;  // to be sent behind outgoing_
   std::shared_ptr<Remote> remote_;
   std::unique_ptr<boost::asio::steady_timer> deadline_;
+  std::unique_ptr<boost::asio::steady_timer> timer_;  // the stream's; null: it never set it
 };
 
 }  // namespace extprocd::transport::h2

@@ -285,11 +285,11 @@ void Connection::on_writable() {
 
 void Connection::flush() {
   if (!channel_ || !channel_->is_ready()) return;
-  while (unsent_.empty() || write_out()) {
-    if (gather()) continue;
-    if (!channel_ || resumed_.empty()) break;
-    resume_calls();
-  }
+  do {
+    while ((unsent_.empty() || write_out()) && gather()) {
+    }
+    // Also when the socket takes no more: what waits for a stream has nothing to do with what it sends.
+  } while (channel_ && resume_calls());
   end_if_done();
 }
 
@@ -334,10 +334,13 @@ bool Connection::write_out() {
   return true;
 }
 
-void Connection::resume_calls() {
-  for (const int32_t stream : std::exchange(resumed_, {})) {
+/// False: there are none.
+bool Connection::resume_calls() {
+  const std::vector<int32_t> resumed = std::exchange(resumed_, {});
+  for (const int32_t stream : resumed) {
     if (Call* one = call(stream)) one->go_on();
   }
+  return !resumed.empty();
 }
 
 /// Closes when HTTP/2 has nothing more to say; the peer may still have to read the last of it.

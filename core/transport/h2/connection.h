@@ -49,7 +49,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] Shared& shared() const { return shared_; }
   /// Sends what waits. Not from within nghttp2's callbacks: there it is done when they are over.
   void flush();
-  /// A call can take input again; it is asked to, by its HTTP/2 stream, with the next flush.
+  /// A call can take input again; it is asked to, by its HTTP/2 stream, with the next flush. Once each time.
   void go_on_later(int32_t stream) { resumed_.push_back(stream); }
   /// Something came of what was received.
   void made_progress() { bytes_of_nothing_ = 0; }
@@ -73,7 +73,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void discard_input();
   bool write_out();
   bool gather();
-  void resume_calls();
+  bool resume_calls();
   void end_if_done();
   void close();
   void drop_calls();

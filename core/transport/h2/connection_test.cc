@@ -49,7 +49,10 @@ class ScriptStream final : public engine::ServerStream {
     int half_closed = 0;
     int cancelled = 0;
     int destroyed = 0;
+    int timers = 0;
     std::vector<std::shared_ptr<engine::Executor>> executors;
+    std::vector<engine::Sink*> sinks;  ///< of those that asked for something to be waited for
+    std::function<void()> on_timer = [] {};
   };
 
   ScriptStream(engine::Sink& sink, Seen& seen) : sink_(sink), seen_(seen) { ++seen_.opened; }
@@ -62,6 +65,12 @@ class ScriptStream final : public engine::ServerStream {
       sink_.finish(absl::AbortedError("as you wish"));
     } else if (text == "post") {
       seen_.executors.push_back(sink_.executor());
+    } else if (text == "pause") {
+      wait_for_something();
+      sink_.pause_reading();
+    } else if (text == "timer") {
+      wait_for_something();
+      sink_.set_timer(sink_.now());
     } else if (text.starts_with("megabytes ")) {
       for (int i = text.back() - '0'; i > 0; --i) sink_.send(std::string(1 << 20, 'x'));
     } else {
@@ -73,8 +82,17 @@ class ScriptStream final : public engine::ServerStream {
     sink_.finish(absl::OkStatus());
   }
   void cancelled(engine::Cancel) override { ++seen_.cancelled; }
+  void timer_fired() override {
+    ++seen_.timers;
+    seen_.on_timer();
+  }
 
  private:
+  void wait_for_something() {
+    seen_.executors.push_back(sink_.executor());
+    seen_.sinks.push_back(&sink_);
+  }
+
   engine::Sink& sink_;
   Seen& seen_;
 };
@@ -651,6 +669,169 @@ TEST_F(ConnectionTest, lets_go_of_a_peer_that_leaves_just_when_a_paused_call_cou
   loop_->run_ready();
   EXPECT_EQ(seen_.cancelled, 1);
   EXPECT_EQ(loop_->load(), 0U);
+}
+
+// Streams that wait.
+
+TEST_F(ConnectionTest, keeps_the_window_of_what_waits_for_a_stream_that_paused) {
+  Http2Client& client = greeted();
+  const int32_t stream = open_stream(client);
+  client.send(data_frame(stream, grpc_message("pause") + grpc_message("behind it")));
+  EXPECT_TRUE(client.settle());
+  const uint64_t credit = client.reader.streams[stream].credit;
+  constexpr int kMessages = 60;
+  for (int i = 0; i < kMessages; ++i) client.send(data_frame(stream, grpc_message(std::string(16000, 'y'))));
+  client.send(data_frame(stream, grpc_message("last"), true));
+  EXPECT_TRUE(client.settle());
+  EXPECT_EQ(seen_.messages, 1);
+  EXPECT_EQ(seen_.half_closed, 0);
+  EXPECT_EQ(client.reader.streams[stream].credit, credit);
+
+  seen_.executors[0]->post([&] {
+    seen_.sinks[0]->resume_reading();
+    EXPECT_EQ(seen_.messages, 1) << "not from within";
+  });
+  EXPECT_TRUE(client.wait_for_end(stream));
+  EXPECT_EQ(seen_.messages, kMessages + 3);
+  EXPECT_EQ(seen_.half_closed, 1);
+  EXPECT_EQ(client.reader.wrong, "");
+}
+
+TEST_F(ConnectionTest, resets_a_stream_that_sends_over_its_window_while_it_is_paused) {
+  Http2Client& client = greeted();
+  const int32_t stream = open_stream(client);
+  client.send(data_frame(stream, grpc_message("pause")));
+  const std::string payload(16384, 'y');
+  for (std::size_t sent = 0; sent <= kWindow; sent += payload.size())
+    client.send(data_frame(stream, payload));
+  EXPECT_TRUE(client.wait(
+      [&] { return client.reader.streams[stream].reset.has_value() || !client.reader.goaways.empty(); }));
+  loop_->run_ready();
+  EXPECT_EQ(seen_.cancelled, 1);
+}
+
+TEST_F(ConnectionTest, hands_out_a_window_of_small_messages_to_a_stream_that_pauses_after_each) {
+  Http2Client& client = greeted();
+  const int32_t stream = open_stream(client);
+  std::string messages;
+  int count = 0;
+  for (; messages.size() < 16000; ++count) messages += grpc_message("pause");
+  constexpr int kFrames = 60;
+  for (int i = 0; i < kFrames; ++i) client.send(data_frame(stream, messages, i + 1 == kFrames));
+  EXPECT_TRUE(client.settle());
+  for (int i = 0; i < kFrames * count; ++i) {
+    ASSERT_EQ(seen_.messages, i + 1);
+    seen_.executors.back()->post([&] { seen_.sinks.back()->resume_reading(); });
+    loop_->run_ready();
+  }
+  EXPECT_TRUE(client.wait_for_end(stream));
+  EXPECT_EQ(seen_.messages, kFrames * count);
+  EXPECT_EQ(seen_.half_closed, 1);
+}
+
+TEST_F(ConnectionTest, goes_on_with_a_stream_that_was_paused_for_both_reasons_when_both_are_over) {
+  for (const bool resumes_first : {true, false}) {
+    Http2Client& client = connect();
+    client.greet({{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}});
+    const int32_t stream = open_stream(client);
+    client.send(data_frame(stream, grpc_message("pause")));
+    EXPECT_TRUE(client.settle());
+    engine::Sink* const sink = seen_.sinks.back();
+    const auto executor = seen_.executors.back();
+    const int before = seen_.messages;
+    executor->post([&] {
+      for (int i = 0; i < 2; ++i) sink->send(std::string(1 << 20, 'x'));
+    });
+    client.send(data_frame(stream, grpc_message("behind it"), true));
+    EXPECT_TRUE(client.settle());
+    const auto resume = [&] { executor->post([&] { sink->resume_reading(); }); };
+    const auto give_window = [&] { client.send(window_update_frame(stream, 1 << 30)); };
+    resumes_first ? resume() : give_window();
+    EXPECT_TRUE(client.settle());
+    EXPECT_EQ(seen_.messages, before);
+    resumes_first ? give_window() : resume();
+    EXPECT_TRUE(client.wait_for_end(stream));
+    EXPECT_EQ(seen_.messages, before + 1);
+    EXPECT_THAT(client.reader.streams[stream].messages(), SizeIs(3));
+  }
+  EXPECT_EQ(seen_.half_closed, 2);
+}
+
+TEST_F(ConnectionTest, goes_on_with_a_stream_whose_peer_does_not_read) {
+  Http2Client& client = greeted();
+  const int32_t stream = open_stream(client);
+  const int32_t other = open_stream(client);
+  client.send(data_frame(stream, grpc_message("pause") + grpc_message("behind it")));
+  EXPECT_TRUE(client.settle());
+  client.reads = false;
+  client.send(data_frame(other, grpc_message("megabytes 9")));  // more than the socket takes
+  loop_->run_ready();
+  EXPECT_EQ(seen_.messages, 2);
+  seen_.executors[0]->post([&] { seen_.sinks[0]->resume_reading(); });
+  loop_->run_ready();
+  EXPECT_EQ(seen_.messages, 3);
+}
+
+TEST_F(ConnectionTest, keeps_who_sends_much_to_streams_that_are_paused) {
+  options_.max_message_size = 1000;
+  Http2Client& client = greeted();
+  constexpr int kStreams = 40;
+  std::vector<int32_t> streams;
+  for (int i = 0; i < kStreams; ++i) {
+    streams.push_back(open_stream(client));
+    client.send(data_frame(streams.back(), grpc_message("pause")));
+  }
+  std::string messages;
+  for (int i = 0; i < 16; ++i) messages += grpc_message(std::string(900, 'y'));
+  constexpr int kFrames = 60;
+  for (const int32_t stream : streams) {
+    for (int i = 0; i < kFrames; ++i) client.send(data_frame(stream, messages));
+  }
+  EXPECT_TRUE(client.settle());
+  EXPECT_EQ(hits(Limit::kUnfinished), 0U);
+  for (std::size_t i = 0; i < kStreams; ++i) {
+    seen_.executors[i]->post([this, i] { seen_.sinks[i]->resume_reading(); });
+  }
+  EXPECT_TRUE(client.settle());
+  EXPECT_EQ(seen_.messages, kStreams * (1 + 16 * kFrames));
+}
+
+TEST_F(ConnectionTest, ends_a_call_at_its_deadline_while_it_is_paused) {
+  Http2Client& client = greeted();
+  Fields fields = grpc_call(Services::kProcess);
+  fields.emplace_back("grpc-timeout", "100m");
+  const int32_t stream = client.open(fields);
+  client.send(data_frame(stream, grpc_message("pause") + grpc_message("behind it"), true));
+  EXPECT_TRUE(client.wait_for_end(stream));
+  EXPECT_EQ(client.reader.streams[stream].trailer("grpc-status"), "4");
+  EXPECT_EQ(seen_.messages, 1);
+  EXPECT_EQ(seen_.half_closed, 0);
+  EXPECT_EQ(seen_.cancelled, 1);
+}
+
+TEST_F(ConnectionTest, does_not_fire_a_timer_that_was_set_anew_when_its_time_had_come) {
+  Http2Client& client = greeted();
+  for (int i = 0; i < 2; ++i) {
+    client.send(data_frame(open_stream(client), grpc_message("timer")));
+  }
+  // Both have expired when the loop looks at them: the first one's stream calls off the second.
+  seen_.on_timer = [this] {
+    seen_.sinks[1]->set_timer(seen_.sinks[1]->now() + 1h);
+    seen_.sinks[0]->set_timer(std::nullopt);
+  };
+  EXPECT_TRUE(client.settle());
+  loop_->run_ready();
+  EXPECT_EQ(seen_.timers, 1);
+}
+
+TEST_F(ConnectionTest, sends_what_a_stream_says_when_its_timer_fires) {
+  Http2Client& client = greeted();
+  const int32_t stream = open_stream(client);
+  seen_.on_timer = [this] { seen_.sinks[0]->finish(absl::DeadlineExceededError("too slow")); };
+  client.send(data_frame(stream, grpc_message("timer")));
+  EXPECT_TRUE(client.wait_for_end(stream));
+  EXPECT_EQ(client.reader.streams[stream].trailer("grpc-status"), "4");
+  EXPECT_EQ(seen_.destroyed, 1);
 }
 
 // Memory.
