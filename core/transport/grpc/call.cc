@@ -1,14 +1,15 @@
 #include "core/transport/grpc/call.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <grpc/grpc.h>
-#include <grpcpp/alarm.h>
 
 namespace extprocd::transport {
 namespace {
@@ -168,7 +169,7 @@ void Call::open_stream(engine::StreamFactory& factory, const std::string& peer) 
   metadata.reserve(received.size());
   for (const auto& [name, value] : received) metadata.emplace_back(view(name), view(value));
   stream_ = factory.open(*this, {.peer = peer, .metadata = metadata});
-  read();
+  read_on();
 }
 
 std::shared_ptr<engine::Executor> Call::executor() {
@@ -176,7 +177,10 @@ std::shared_ptr<engine::Executor> Call::executor() {
   return executor_;
 }
 
-void Call::read() {
+/// Asks for what comes next, unless there is a reason not to. While nothing is asked for, gRPC's flow control holds the
+/// peer back.
+void Call::read_on() {
+  if (over_ || reading_ || read_closed_ || held_ || stopped_ || unsent_ >= kMaxUnsent) return;
   reading_ = true;
   ++steps_;
   Step* tag = &read_step_;
@@ -185,21 +189,70 @@ void Call::read() {
 
 void Call::on_read(bool ok) {
   reading_ = false;
-  if (!ok) {
+  read_closed_ = !ok;
+  if (ok) count_event();
+  held_ = stopped_;
+  if (!held_ && !over_) hand_over();
+  step_over();
+}
+
+/// Gives the stream what was read.
+void Call::hand_over() {
+  if (read_closed_) {
     // The peer half-closed, or the call is lost: then the done step is on its way, and tells the stream.
-    read_closed_ = true;
     const bool lost = grpc_call_failed_before_recv_message(server_context_.c_call()) != 0;
-    if (!over_ && !lost) stream_->half_closed();
-    step_over();
+    if (!lost) stream_->half_closed();
     return;
   }
-  count_event();
   bool whole = false;
   engine::Message message = to_message(incoming_, whole);
   incoming_.Clear();
-  if (!over_ && whole) stream_->receive(std::move(message));
-  if (!over_ && !whole) finish(absl::InternalError("a message could not be read"));
-  if (!over_ && unsent_ < kMaxUnsent) read();
+  if (!whole) return finish(absl::InternalError("a message could not be read"));
+  stream_->receive(std::move(message));
+  read_on();
+}
+
+void Call::resume_reading() {
+  stopped_ = false;
+  read_on();
+  if (over_ || !held_) return;
+  executor()->post([this] {
+    if (!stopped_ && std::exchange(held_, false)) hand_over();
+  });
+}
+
+void Call::set_timer(std::optional<engine::Clock::time_point> time) {
+  if (over_ || (!time && !timer_)) return;
+  if (!timer_) timer_ = std::make_unique<Timer>();
+  timer_->due = time;
+  if (!time) return;
+  if (!timer_->rings_at) {
+    set_alarm();
+  } else if (*time < *timer_->rings_at) {
+    timer_->alarm.Cancel();  // on_alarm() sets it again
+  }
+}
+
+void Call::set_alarm() {
+  timer_->rings_at = timer_->due;
+  const auto left = std::max(*timer_->due - now(), engine::Clock::duration(0));
+  const gpr_timespec wait =
+      gpr_time_from_nanos(std::chrono::nanoseconds(left).count(), gpr_clock_type::GPR_TIMESPAN);
+  ++steps_;
+  Step* tag = &alarm_step_;
+  timer_->alarm.Set(&queue_, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), wait), tag);
+}
+
+void Call::on_alarm(bool) {
+  timer_->rings_at.reset();
+  if (!over_ && timer_->due) {
+    if (*timer_->due > now()) {
+      set_alarm();
+    } else {
+      timer_->due.reset();
+      stream_->timer_fired();
+    }
+  }
   step_over();
 }
 
@@ -235,16 +288,22 @@ void Call::on_written(bool ok) {
   } else if (final_status_ && !finishing_) {
     finish_now();
   }
-  if (!over_ && !reading_ && !read_closed_ && unsent_ < kMaxUnsent) read();
+  read_on();
   step_over();
 }
 
 void Call::finish(const absl::Status& status) {
   if (over_) return;
-  over_ = true;
-  if (executor_) executor_->close();
+  over();
   final_status_ = to_grpc(status);
   if (!writing_) finish_now();
+}
+
+/// The stream gets no more calls.
+void Call::over() {
+  over_ = true;
+  if (executor_) executor_->close();
+  if (timer_) timer_->alarm.Cancel();
 }
 
 void Call::finish_now() {
@@ -258,8 +317,7 @@ void Call::on_finished(bool) { step_over(); }
 
 void Call::on_done(bool) {
   if (!over_) {
-    over_ = true;
-    if (executor_) executor_->close();
+    over();
     const bool by_us = context_.past_deadline.load();
     if (by_us) context_.cancelled.fetch_add(1);
     stream_->cancelled(by_us ? engine::Cancel::kShutdown : engine::Cancel::kPeer);

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
+#include <grpcpp/alarm.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
@@ -79,6 +80,9 @@ class Call final : public engine::Sink {
   void send(const wire::Pieces& message) override;
   void finish(const absl::Status& status) override;
   std::shared_ptr<engine::Executor> executor() override;
+  void pause_reading() override { stopped_ = true; }
+  void resume_reading() override;
+  void set_timer(std::optional<engine::Clock::time_point> time) override;
 
  private:
   /// Unsent bytes at which the stream stops reading, so that a peer that does not read is held back by
@@ -96,6 +100,14 @@ class Call final : public engine::Sink {
   };
   class CallExecutor;
 
+  /// An alarm that rings has to come back before it can be set again, also when it was called off. So it is left to ring
+  /// wherever that is early enough.
+  struct Timer {
+    std::optional<engine::Clock::time_point> due;  ///< what the stream wants
+    std::optional<engine::Clock::time_point> rings_at;
+    grpc::Alarm alarm;
+  };
+
   Call(CallContext& context, grpc::ServerCompletionQueue& queue, Kind kind);
   ~Call() = default;
 
@@ -104,11 +116,15 @@ class Call final : public engine::Sink {
   void on_written(bool ok);
   void on_finished(bool ok);
   void on_done(bool ok);
+  void on_alarm(bool ok);
 
   void refuse(grpc::StatusCode code, const std::string& text);
   void open_stream(engine::StreamFactory& factory, const std::string& peer);
   void count_event();
-  void read();
+  void read_on();
+  void hand_over();
+  void set_alarm();
+  void over();
   void write(grpc::ByteBuffer& message);
   void finish_now();
   void step_over();
@@ -124,9 +140,11 @@ class Call final : public engine::Sink {
   CallStep<&Call::on_written> written_step_{*this};
   CallStep<&Call::on_finished> finished_step_{*this};
   CallStep<&Call::on_done> done_step_{*this};
+  CallStep<&Call::on_alarm> alarm_step_{*this};
 
   std::shared_ptr<Traffic::Events> events_;  // of its connection; null where nobody looks
   std::shared_ptr<CallExecutor> executor_;
+  std::unique_ptr<Timer> timer_;  // null: never set
   std::unique_ptr<engine::ServerStream> stream_;
   grpc::ByteBuffer incoming_;
   grpc::ByteBuffer writing_now_;
@@ -136,8 +154,10 @@ class Call final : public engine::Sink {
   bool reading_ = false;
   bool writing_ = false;
   bool read_closed_ = false;
-  bool over_ = false;    // the stream gets no more calls
-  bool broken_ = false;  // a write failed: the peer is gone
+  bool stopped_ = false;  // the stream wants nothing now
+  bool held_ = false;     // what was read last, which came when it was stopped
+  bool over_ = false;     // the stream gets no more calls
+  bool broken_ = false;   // a write failed: the peer is gone
   std::optional<grpc::Status> final_status_;
   bool finishing_ = false;
 };
