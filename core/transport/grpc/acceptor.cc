@@ -32,6 +32,10 @@ constexpr std::chrono::milliseconds kLeastInterval{100};
 constexpr std::chrono::milliseconds kMostInterval{1000};
 constexpr std::chrono::milliseconds kStormInterval{20};
 
+/// What gRPC takes from a peer for a stream that it is not asked to read: as much as a window, which it lets grow by what
+/// the connection carries. 8 MiB were seen.
+constexpr uint64_t kMostUnread = 16 << 20;
+
 /// What the system knows of a TCP connection; nothing of other sockets.
 std::optional<tcp_info> look_at(int number) {
   tcp_info info{};
@@ -176,11 +180,13 @@ void Acceptor::look_after() {
     // Each time anew, until gRPC has seen it.
     if (info->tcpi_state == kClosed || one.cut_off) shut_down(one.number, one.inode);
     if (!one.events || one.cut_off) continue;
-    const uint64_t events = one.events->load(std::memory_order_relaxed);
+    const uint64_t events = one.events->count.load(std::memory_order_relaxed);
+    const uint64_t unread = one.events->unread.load(std::memory_order_relaxed);
     if (events != one.last_events) {
       one.last_events = events;
       one.last_received = info->tcpi_bytes_received;
-    } else if (info->tcpi_bytes_received - one.last_received > limits_.bytes_of_nothing) {
+    } else if (info->tcpi_bytes_received - one.last_received >
+               limits_.bytes_of_nothing + unread * kMostUnread) {
       telemetry::log(telemetry::Level::kWarn, "grpc",
                      "closed the connection of " + one.peer + ": it sent " +
                          std::to_string(info->tcpi_bytes_received - one.last_received) +

@@ -154,7 +154,17 @@ void Call::on_started(bool ok) {
 }
 
 void Call::count_event() {
-  if (events_) events_->fetch_add(1, std::memory_order_relaxed);
+  if (events_) events_->count.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Call::count_unread(bool unread) {
+  if (!events_ || std::exchange(unread_, unread) == unread) return;
+  if (unread) {
+    events_->unread.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    count_event();  // what waited until now counts no more
+    events_->unread.fetch_sub(1, std::memory_order_relaxed);
+  }
 }
 
 void Call::refuse(grpc::StatusCode code, const std::string& text) {
@@ -180,7 +190,10 @@ std::shared_ptr<engine::Executor> Call::executor() {
 /// Asks for what comes next, unless there is a reason not to. While nothing is asked for, gRPC's flow control holds the
 /// peer back.
 void Call::read_on() {
-  if (over_ || reading_ || read_closed_ || held_ || stopped_ || unsent_ >= kMaxUnsent) return;
+  if (over_ || reading_ || (read_closed_ && !held_)) return;
+  const bool waits = held_ || stopped_ || unsent_ >= kMaxUnsent;
+  count_unread(waits);
+  if (waits) return;
   reading_ = true;
   ++steps_;
   Step* tag = &read_step_;
@@ -193,6 +206,7 @@ void Call::on_read(bool ok) {
   if (ok) count_event();
   held_ = stopped_;
   if (!held_ && !over_) hand_over();
+  read_on();
   step_over();
 }
 
@@ -209,7 +223,6 @@ void Call::hand_over() {
   incoming_.Clear();
   if (!whole) return finish(absl::InternalError("a message could not be read"));
   stream_->receive(std::move(message));
-  read_on();
 }
 
 void Call::resume_reading() {
@@ -217,7 +230,9 @@ void Call::resume_reading() {
   read_on();
   if (over_ || !held_) return;
   executor()->post([this] {
-    if (!stopped_ && std::exchange(held_, false)) hand_over();
+    if (stopped_ || !std::exchange(held_, false)) return;
+    hand_over();
+    read_on();
   });
 }
 
@@ -304,6 +319,7 @@ void Call::over() {
   over_ = true;
   if (executor_) executor_->close();
   if (timer_) timer_->alarm.Cancel();
+  count_unread(false);
 }
 
 void Call::finish_now() {

@@ -121,6 +121,7 @@ class Call final : public engine::Sink {
   void refuse(grpc::StatusCode code, const std::string& text);
   void open_stream(engine::StreamFactory& factory, const std::string& peer);
   void count_event();
+  void count_unread(bool unread);
   void read_on();
   void hand_over();
   void set_alarm();
@@ -156,6 +157,7 @@ class Call final : public engine::Sink {
   bool read_closed_ = false;
   bool stopped_ = false;  // the stream wants nothing now
   bool held_ = false;     // what was read last, which came when it was stopped
+  bool unread_ = false;   // counted as such
   bool over_ = false;     // the stream gets no more calls
   bool broken_ = false;   // a write failed: the peer is gone
   std::optional<grpc::Status> final_status_;

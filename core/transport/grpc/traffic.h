@@ -13,12 +13,17 @@ namespace extprocd::transport {
 /// Any thread.
 class Traffic {
  public:
-  /// How many streams and messages have come out of one connection.
-  using Events = std::atomic<uint64_t>;
+  /// Of one connection.
+  struct Events {
+    /// How many streams and messages have come out of it.
+    std::atomic<uint64_t> count{0};
+    /// How many of its streams are not read from for now, so that nothing can come of what they are sent.
+    std::atomic<uint64_t> unread{0};
+  };
 
   /// A connection was accepted; one with the same peer before it is gone.
   std::shared_ptr<Events> begin(const std::string& peer) {
-    auto events = std::make_shared<Events>(0);
+    auto events = std::make_shared<Events>();
     const std::lock_guard lock(mutex_);
     connections_[peer] = events;
     return events;
