@@ -1,7 +1,9 @@
 #include "test/fuzz/h2_script.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 namespace extprocd::fuzz {
 namespace {
@@ -31,6 +33,7 @@ class ScriptStream final : public engine::ServerStream {
   void receive(engine::Message message) override {
     require_alive();
     require(!half_closed_, "no message comes behind a half-close");
+    require(!paused_ && !inside_, "no message comes to a stream that is paused, or from within it");
     for (const char byte : message.bytes()) sum_ += static_cast<unsigned char>(byte);
     if (script_.names_hold) {
       require(life_.sent - script_.arrived[name_] <= kMostUnread,
@@ -41,12 +44,20 @@ class ScriptStream final : public engine::ServerStream {
   void half_closed() override {
     require_alive();
     require(!half_closed_, "a half-close is told once");
+    require(!paused_ && !inside_, "no half-close comes to a stream that is paused, or from within it");
     half_closed_ = true;
     run();
   }
   void cancelled(engine::Cancel) override {
     require_alive();
     life_.cancelled = true;
+  }
+  void timer_fired() override {
+    require_alive();
+    require(timer_is_set_, "a timer fires once when it was set");
+    timer_is_set_ = false;
+    resume();
+    run();
   }
 
  private:
@@ -64,15 +75,39 @@ class ScriptStream final : public engine::ServerStream {
     sink_.finish(status);
   }
 
+  void pause() {
+    paused_ = true;
+    sink_.pause_reading();
+  }
+  void resume() {
+    paused_ = false;
+    sink_.resume_reading();
+  }
+
   void run() {
+    inside_ = true;
+    run_program();
+    inside_ = false;
+  }
+
+  void run_program() {
     Input& program = script_.program();
     while (!program.empty() && !life_.finished) {
       const uint8_t op = program.byte();
       const std::size_t size = op >> 4;
       switch (op & 0xf) {
         case 0:
-        case 1:
+          return;
+        case 1:  // for what comes next, or for less
+          pause();
+          if (size < 8) post();
+          if (size == 1) resume();
+          return;
         case 2:
+          timer_is_set_ = size != 1;
+          if (size < 4) pause();
+          sink_.set_timer(timer_is_set_ ? std::optional(sink_.now() + std::chrono::hours(size & 1))
+                                        : std::nullopt);
           return;
         case 3:
           send({});
@@ -118,6 +153,7 @@ class ScriptStream final : public engine::ServerStream {
   void post() {
     sink_.executor()->post([this] {
       require_alive();
+      resume();
       run();
     });
   }
@@ -127,6 +163,9 @@ class ScriptStream final : public engine::ServerStream {
   Script::Life& life_ = *script_.lives.emplace_back(std::make_unique<Script::Life>());
   std::string name_;
   bool half_closed_ = false;
+  bool paused_ = false;
+  bool inside_ = false;
+  bool timer_is_set_ = false;
   std::size_t sum_ = 0;  // the sanitizers look at every byte
 };
 
