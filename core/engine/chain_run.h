@@ -83,8 +83,11 @@ class ChainRun {
   /// The plugin's request body phase is among those that it asked for.
   [[nodiscard]] bool reply_wants_body() const;
 
-  /// The handle of the suspension that the phase waits for; 0: it does not wait.
-  [[nodiscard]] Suspensions::Handle waits_for() const { return waiting_ == nullptr ? 0 : waiting_->handle; }
+  /// Does the phase wait for this suspension of a plugin's?
+  [[nodiscard]] bool waits_for(const Suspensions& plugin, Suspensions::Handle handle) const {
+    return waiting_ != nullptr && waiting_->handle == handle &&
+           &chain_.links()[waiting_->position].host->suspensions() == &plugin;
+  }
   /// Until when the plugin that waits may do so, by its own timeout.
   [[nodiscard]] std::optional<Clock::time_point> waits_until() const { return waiting_->until; }
   /// When it is to be resumed by its own timer.

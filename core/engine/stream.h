@@ -84,7 +84,7 @@ class Stream final : public ServerStream, private Suspensions::Waiter {
     bool drained = false;  // the data plane sends the rest of the body past the server
   };
 
-  void resumed(Suspensions::Handle handle, uint64_t token) override;
+  void resumed(const Suspensions& plugin, Suspensions::Handle handle, uint64_t token) override;
 
   void process(std::string_view message, Scratch& scratch);
   [[nodiscard]] static Incoming incoming(Clock::time_point came, Scratch& scratch);

@@ -50,8 +50,8 @@ void Stream::forget_pending() {
   metrics_.waiting.end();
 }
 
-void Stream::resumed(Suspensions::Handle handle, uint64_t token) {
-  if (pending_ == nullptr || chain_run_->waits_for() != handle) return;  // it was given up meanwhile
+void Stream::resumed(const Suspensions& plugin, Suspensions::Handle handle, uint64_t token) {
+  if (pending_ == nullptr || !chain_run_->waits_for(plugin, handle)) return;  // it was given up meanwhile
   go_on([&](http::BodyBuffer& body) { return chain_run_->resume(token, body); });
 }
 

@@ -301,6 +301,25 @@ TEST_F(SuspensionTest, a_resume_on_its_way_when_the_time_is_over_does_nothing) {
   expect_replies({"request_headers {}"});
 }
 
+TEST_F(SuspensionTest, a_resume_on_its_way_when_the_time_is_over_does_not_wake_the_next_plugin) {
+  auto& first = add_waiter(kRequest, FailurePolicy::kSkip, {.timeouts = timeouts(0.02)});
+  auto& second = add_waiter(kRequest);
+  second.on_resumed = [&](extproc_call*, uint32_t, uint64_t token) -> extproc_action {
+    EXPECT_EQ(token, 2U);
+    return EXTPROC_CONTINUE;
+  };
+  send(kHeaders);
+  EXPECT_EQ(first.resume(handle_, 1), EXTPROC_OK);
+  const auto of_first = handle_;
+  advance(milliseconds(20));
+  EXPECT_EQ(handle_, of_first)
+      << "plugins' handles are told apart by their numbers alone: this test shows nothing";
+  run_posted();
+  expect_replies({});
+  resume(second, 2);
+  expect_replies({"request_headers {}"});
+}
+
 TEST_F(SuspensionTest, a_callback_that_returns_too_late_fails_the_same_way) {
   auto& plugin =
       add_plugin("slow", kRequest, FailurePolicy::kSkip, nullptr, nullptr, {.timeouts = timeouts(0.02)});

@@ -50,7 +50,7 @@ bool Suspensions::resume(Handle handle, uint64_t token) {
     executor = place->executor;
     waiter = place->waiter;
   }
-  executor->post([waiter, handle, token] { waiter->resumed(handle, token); });
+  executor->post([this, waiter, handle, token] { waiter->resumed(*this, handle, token); });
   return true;
 }
 

@@ -20,8 +20,9 @@ class Suspensions {
   /// Who waits.
   class Waiter {
    public:
-    /// On the stream's thread, through its executor; also for a handle that was closed meanwhile.
-    virtual void resumed(Handle handle, uint64_t token) = 0;
+    /// On the stream's thread, through its executor; also for a handle that was closed meanwhile. Of `plugin`'s: another
+    /// plugin's handle may be the same number.
+    virtual void resumed(const Suspensions& plugin, Handle handle, uint64_t token) = 0;
 
    protected:
     ~Waiter() = default;

@@ -18,7 +18,7 @@ class InlineExecutor final : public Executor {
 };
 
 struct Counter final : Suspensions::Waiter {
-  void resumed(Suspensions::Handle handle, uint64_t token) override {
+  void resumed(const Suspensions& /*plugin*/, Suspensions::Handle handle, uint64_t token) override {
     last_handle = handle;
     last_token = token;
     ++times;
