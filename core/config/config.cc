@@ -16,6 +16,7 @@
 #include "core/config/data_plane_reader.h"
 #include "core/config/deadline.h"
 #include "core/config/match_reader.h"
+#include "core/config/protection.h"
 #include "core/config/table_reader.h"
 #include "core/config/tls_reader.h"
 #include "core/config/toml_value.h"
@@ -124,6 +125,8 @@ class ConfigReader {
       drain.get_duration("grace", server.drain.grace, 0, kDay);
       drain.get_duration("deadline", server.drain.deadline, 0, kDay);
     });
+    read_watchdog(table, server.watchdog);
+    read_overload(table, server.limits, server.overload);
     with_table(table, "tls", "server.tls",
                [&](TableReader& tls) { read_tls(tls, file_, server.tls.emplace()); });
   }
@@ -180,6 +183,7 @@ class ConfigReader {
     table.get("deny_status", plugin.deny_status, 200, 599);
     table.get_size("max_body_bytes", plugin.max_body_bytes, 1, kMaxMessageSize);
     read_timeouts(table, plugin.timeouts);
+    read_quarantine(table, plugin.quarantine);
     std::string hash;
     table.get("sha256", hash);
     if (entry.find("sha256") != nullptr) {

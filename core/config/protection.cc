@@ -1,0 +1,67 @@
+#include "core/config/protection.h"
+
+#include <array>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace extprocd::config {
+namespace {
+
+constexpr double kShortestWatch = 0.01;
+constexpr double kLongestWatch = 60;
+constexpr uint32_t kMostFailures = 10000;
+constexpr double kShortestWindow = 0.1;
+constexpr double kLongestWindow = 3600;
+constexpr double kLongestDuration = 86400;
+constexpr uint32_t kMostStreams = std::numeric_limits<int32_t>::max();
+constexpr uint32_t kMostWaiting = 1000000;
+
+constexpr std::array<std::string_view, 2> kQuarantinePolicies = {"deny", "skip"};
+
+void must_be_below(TableReader& table, std::string_view key, uint64_t value, std::string_view limit,
+                   uint64_t limit_value) {
+  if (value < limit_value) return;
+  table.error(key, "must be less than " + std::string(limit) + ", " + std::to_string(limit_value) +
+                       ", which would always bite before");
+}
+
+}  // namespace
+
+void read_watchdog(TableReader& server, Watchdog& watchdog) {
+  const Value* value = server.take_table("watchdog");
+  if (value == nullptr) return;
+  TableReader table = server.below("watchdog", *value);
+  table.get_duration_or_off("after", watchdog.after, kShortestWatch, kLongestWatch);
+  table.report_unknown();
+}
+
+void read_overload(TableReader& server, const Limits& limits, Overload& overload) {
+  const Value* value = server.take_table("overload");
+  if (value == nullptr) return;
+  TableReader table = server.below("overload", *value);
+  table.get("max_streams", overload.max_streams, 0, kMostStreams);
+  table.get_size("max_held_bytes", overload.max_held_bytes, 0, std::numeric_limits<int64_t>::max());
+  table.get("max_waiting", overload.max_waiting, 0, kMostWaiting);
+  table.get("policy", overload.policy);
+  table.get("deny_status", overload.deny_status, 200, 599);
+  table.report_unknown();
+  must_be_below(table, "max_streams", overload.max_streams, "server.limits.max_streams", limits.max_streams);
+  must_be_below(table, "max_held_bytes", overload.max_held_bytes, "server.limits.max_total_held_bytes",
+                limits.max_total_held_bytes);
+}
+
+void read_quarantine(TableReader& plugin, Quarantine& quarantine) {
+  const Value* value = plugin.take_table("quarantine");
+  if (value == nullptr) return;
+  TableReader table = plugin.below("quarantine", *value);
+  table.get("failures", quarantine.failures, 0, kMostFailures);
+  table.get_duration("window", quarantine.window, kShortestWindow, kLongestWindow);
+  table.get_duration("duration", quarantine.duration, kShortestWindow, kLongestDuration);
+  std::string policy(to_string(quarantine.policy));
+  table.get("policy", policy, kQuarantinePolicies);
+  quarantine.policy = policy == kQuarantinePolicies[1] ? FailurePolicy::kSkip : FailurePolicy::kDeny;
+  table.report_unknown();
+}
+
+}  // namespace extprocd::config
