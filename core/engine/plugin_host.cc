@@ -76,6 +76,7 @@ PluginHost::PluginHost(const config::Plugin& entry, std::string file, std::strin
       registry_(registry),
       metrics_(registry, entry.name, phases),
       failure_log_limit_(kFailureLinesPerSecond),
+      quarantine_(entry.quarantine, entry.name, registry),
       config_value_(entry.config),
       position_(entry.position) {
   config_ = std::make_unique<ConfigNode>(config_value_);

@@ -11,6 +11,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/config_nodes.h"
+#include "core/engine/quarantine.h"
 #include "core/engine/suspensions.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
@@ -37,6 +38,8 @@ class PluginHost : private extproc_host {
   [[nodiscard]] const telemetry::PluginMetrics& metrics() const { return metrics_; }
   /// Holds back the log lines of a plugin that fails over and over.
   [[nodiscard]] telemetry::RateLimit& failure_log_limit() const { return failure_log_limit_; }
+  /// Whether the plugin is put aside for failing too often.
+  [[nodiscard]] Quarantine& quarantine() const { return quarantine_; }
 
   /// The streams that wait for it.
   [[nodiscard]] Suspensions& suspensions() const { return suspensions_; }
@@ -66,6 +69,7 @@ class PluginHost : private extproc_host {
   telemetry::Registry& registry_;
   telemetry::PluginMetrics metrics_;
   mutable telemetry::RateLimit failure_log_limit_;
+  mutable Quarantine quarantine_;
   mutable Suspensions suspensions_;
   std::unique_ptr<ConfigNode> config_;
   mutable std::string json_;
