@@ -5,6 +5,7 @@
 
 #include "core/engine/abi_text.h"
 #include "core/engine/call.h"
+#include "core/engine/callback_watch.h"
 #include "core/engine/version.h"
 
 namespace extprocd::engine {
@@ -92,6 +93,8 @@ PluginHost::PluginHost(const config::Plugin& entry, std::string file, std::strin
   table.create_error = &engine::create_error;
   set_call_functions(table);
 }
+
+PluginHost::~PluginHost() { await_watchers(); }
 
 std::vector<config::Diagnostic> PluginHost::finish_create() {
   // A plugin that failed may not have come to its other keys: only its own errors tell something then.

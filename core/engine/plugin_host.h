@@ -30,6 +30,7 @@ class PluginHost : private extproc_host {
              telemetry::Registry& registry);
   PluginHost(const PluginHost&) = delete;
   PluginHost& operator=(const PluginHost&) = delete;
+  ~PluginHost();
 
   [[nodiscard]] const extproc_host* table() const { return this; }
   [[nodiscard]] const std::string& name() const { return name_; }

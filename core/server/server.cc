@@ -18,6 +18,7 @@
 #include "core/server/describe.h"
 #include "core/server/generation_builder.h"
 #include "core/server/transport.h"
+#include "core/server/watchdog.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
@@ -141,6 +142,13 @@ absl::Status serve(const config::Config& config) {
                std::make_unique<engine::ProcessService>(foundation.generation));
   transport::add_health_service(services, health);
   transport::add_reflection_service(services);
+
+  std::unique_ptr<Watchdog> watchdog;
+  if (config.server.watchdog.after > 0) {
+    watchdog =
+        std::make_unique<Watchdog>(engine::to_duration(config.server.watchdog.after), foundation.registry);
+    watchdog->start();
+  }
 
   std::unique_ptr<admin::AdminServer> admin;
   if (config.admin.listen != "off") {

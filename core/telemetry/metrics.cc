@@ -103,6 +103,7 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
                                        kDurationBounds, labels);
     mutations[i] = &registry.counter("extproc_plugin_mutations_total",
                                      "Callbacks that changed headers, trailers or a body.", labels);
+    watchdog_reports(registry, plugin, kPhases[i]);
   }
   refused =
       counters(registry, "extproc_plugin_refused_mutations_total",
@@ -128,6 +129,13 @@ PluginMetrics::PluginMetrics(Registry& registry, std::string_view plugin, uint32
 Counter& chain_streams(Registry& registry, std::string_view chain) {
   return registry.counter("extproc_chain_streams_total", "Streams, by the chain that they got.",
                           {{"chain", std::string(chain)}});
+}
+
+Counter& watchdog_reports(Registry& registry, std::string_view plugin, std::string_view phase) {
+  return registry.counter(
+      "extproc_watchdog_reports_total",
+      "Callbacks that kept a thread that serves streams for longer than server.watchdog.after.",
+      {{"plugin", std::string(plugin)}, {"phase", std::string(phase)}});
 }
 
 void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,

@@ -96,6 +96,9 @@ struct PluginMetrics {
 /// extproc_chain_streams_total: how many streams got a chain.
 Counter& chain_streams(Registry& registry, std::string_view chain);
 
+/// extproc_watchdog_reports_total: callbacks, of a phase or "stream_end", that kept a thread.
+Counter& watchdog_reports(Registry& registry, std::string_view plugin, std::string_view phase);
+
 /// extproc_plugin_info: which file a configured plugin runs from.
 void show_plugin_info(Registry& registry, std::string_view plugin, std::string_view id,
                       std::string_view version, std::string_view sha256);
