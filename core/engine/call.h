@@ -59,6 +59,7 @@ struct extproc_call {
   std::optional<extprocd::engine::LocalReply> reply;
   uint32_t failure_code = 2;  ///< gRPC UNKNOWN
   std::string failure_text;
+  bool blameless = false;  ///< the failure is not the plugin's doing, and does not count for its quarantine
 };
 
 namespace extprocd::engine {

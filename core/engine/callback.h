@@ -6,6 +6,7 @@
 #include <extproc/abi.h>
 
 #include "core/engine/call.h"
+#include "core/engine/callback_watch.h"
 #include "core/engine/chain.h"
 
 namespace extprocd::engine {
@@ -15,6 +16,7 @@ inline constexpr uint32_t kDeadlineExceeded = 4;  // of gRPC
 /// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
 template <typename Callback>
 extproc_action guarded_callback(extproc_call& call, Callback callback) noexcept {
+  const CallbackScope scope(*call.link.host, call.phase);
   try {
     return callback();
   } catch (const std::exception& exception) {

@@ -105,6 +105,7 @@ PhaseResult ChainRun::run_from_cursor() {
 
 std::optional<PhaseResult> ChainRun::run_link(std::size_t position) {
   if (!asks_for(position, phase_)) return std::nullopt;
+  if (!is_admitted(position)) return set_aside(position);
   extproc_call call(exchange_, chain_.links()[position], phase_);
   UndoPoint before = set_undo_point(phase_);
   if (!states_[position].begun && !begin(position, call)) return on_failure(position, call, before);
@@ -224,7 +225,11 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   }
   if (call.suspension != 0 && result != CallResult::kPending) link.host->suspensions().close(call.suspension);
   metrics.calls[call.phase][static_cast<std::size_t>(result)]->add();
-  if (mutated && answered && result != CallResult::kTimeout) metrics.mutations[call.phase]->add();
+  const bool went_well = answered && result != CallResult::kTimeout;
+  if (mutated && went_well) metrics.mutations[call.phase]->add();
+  if (const uint32_t trial = states_[position].trial; trial != 0 && went_well) {
+    link.host->quarantine().returned_well(trial);
+  }
   return action;
 }
 
@@ -241,6 +246,7 @@ std::optional<PhaseResult> ChainRun::on_failure(std::size_t position, const extp
                           (link.on_error == config::FailurePolicy::kSkip && !can_skip);
   const auto policy = impossible ? config::FailurePolicy::kFail : link.on_error;
   link.host->metrics().failures[static_cast<std::size_t>(policy)]->add();
+  if (!call.blameless) count_failure(position);
   const std::string text = failure_text(call);
   log_failure(*call.link.host, "failed in " + phase_name(call.phase) + " of stream " +
                                    std::to_string(exchange_.facts.id) + ", policy " +
@@ -296,6 +302,7 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
     undo(before);
     state.done = true;
     link.host->metrics().failures[static_cast<std::size_t>(config::FailurePolicy::kSkip)]->add();
+    count_failure(i);
     log_failure(*call.link.host, "failed in local_reply of stream " + std::to_string(exchange_.facts.id) +
                                      ", its headers are left out: " + failure_text(call));
   }
@@ -330,6 +337,7 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
   release_held(reason == EXTPROC_END_COMPLETED || reason == EXTPROC_END_CANCELLED);
   for (std::size_t i = states_.size(); i-- > 0;) {
     const ChainLink& link = chain_.links()[i];
+    end_trial(i);
     if (!states_[i].begun) continue;
     states_[i].begun = false;
     states_[i].done = true;

@@ -129,6 +129,8 @@ class ChainRun {
     uint8_t unwanted = 0;                // EXTPROC_PHASE_BIT of phases that it skips
     std::array<bool, 2> types_judged{};  // a direction's content type has been held against its body types
     std::array<bool, 2> waits{};         // with the headers, for the body
+    bool admitted = false;               // it was not in quarantine when it was first to be called
+    uint32_t trial = 0;                  // the stream's number for a plugin that it tries after a quarantine
     std::chrono::nanoseconds spent{0};
   };
 
@@ -197,6 +199,12 @@ class ChainRun {
   void judge_body_types(const ChainLink& link, LinkState& state, wire::Direction direction);
   bool takes_part(const ChainLink& link, LinkState& state, uint32_t phase);
   bool begin(std::size_t position, extproc_call& call);
+  // Quarantine (chain_run_quarantine.cc).
+  bool is_admitted(std::size_t position) { return states_[position].admitted || ask_quarantine(position); }
+  bool ask_quarantine(std::size_t position);
+  std::optional<PhaseResult> set_aside(std::size_t position);
+  void count_failure(std::size_t position);
+  void end_trial(std::size_t position);
   PhaseResult reply_with(std::size_t position, LocalReply reply);
   PhaseResult deny(std::size_t position, uint32_t status, std::string_view reason);
   std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call,

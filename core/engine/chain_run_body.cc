@@ -70,6 +70,7 @@ std::optional<PhaseResult> ChainRun::run_stage(std::size_t position, http::BodyB
   const wire::Direction side = side_of(phase_);
   const bool end = (flags_ & EXTPROC_END_OF_BODY) != 0;
   if (asks_for(position, phase_)) {
+    if (!is_admitted(position)) return set_aside(position);
     const ChainLink& link = chain_.links()[position];
     const bool whole = link.access[index(side)] == EXTPROC_ACCESS_WHOLE;
     if (whole && end && held_size(position) + body.size() > link.max_body_bytes) {
@@ -203,6 +204,7 @@ std::optional<PhaseResult> ChainRun::fail_link(std::size_t position, uint32_t co
   extproc_call call(exchange_, chain_.links()[position], phase_);
   call.failure_code = code;
   call.failure_text = std::move(text);
+  call.blameless = true;
   return on_failure(position, call, set_undo_point(phase_), can_skip);
 }
 
@@ -269,9 +271,10 @@ PhaseResult ChainRun::refuse_body_access(wire::Direction direction, std::optiona
     const uint32_t access = chain_.links()[position].access[index(direction)];
     if (body_support(access, mode, false) != BodySupport::kRefused || asks_for_another) continue;
     if (!asks_for(position, phase_)) continue;
-    if (auto result = fail_link(position, kFailedPrecondition, body_refusal(access, direction, mode))) {
-      return std::move(*result);
-    }
+    auto result = is_admitted(position)
+                      ? fail_link(position, kFailedPrecondition, body_refusal(access, direction, mode))
+                      : set_aside(position);
+    if (result) return std::move(*result);
   }
   return {};
 }

@@ -50,6 +50,7 @@ struct BodyOptions {
   uint64_t most = 1ULL << 20;
   const char* const* types = nullptr;
   config::PhaseTimeouts timeouts{};
+  config::Quarantine quarantine{};
 };
 
 /// Keeps what is posted until the test wants it done.
@@ -159,6 +160,7 @@ class EngineFixture : public testing::Test {
     };
     config::Plugin entry;
     entry.name = std::move(name);
+    entry.quarantine = body.quarantine;
     plugin.host =
         std::make_unique<PluginHost>(entry, "test.toml", descriptor.id, descriptor.phases, registry_);
     chain->add(descriptor, &plugin, *plugin.host,

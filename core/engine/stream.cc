@@ -191,6 +191,7 @@ void Stream::run_phase(const Incoming& incoming) {
     return;
   }
 
+  if (chain_ == nullptr && !is_let_in(incoming)) return;
   const extproc_str slice = to_abi(view.body().body);
   if (chain_ == nullptr ? generation_->chains.wants_first_message() : chain_->phases() != 0) {
     if (!show_to_plugins(incoming, slice)) {
@@ -330,18 +331,27 @@ bool Stream::show_to_plugins(const Incoming& incoming, const extproc_str& slice)
 
 /// Gives the stream its chain, by what its first message says. False: the stream is over.
 bool Stream::choose_chain(const Incoming& incoming) {
-  static const Chain kNone("none");
   const ChainTable::Entry* entry = generation_->chains.choose(exchange_);
   if (entry == nullptr) on_unknown_chain(incoming);
   if (state_ != State::kOpen) return false;
   if (entry != nullptr && entry->streams != nullptr) entry->streams->add();
-  chain_ = entry != nullptr ? entry->chain.get() : &kNone;
+  begin_chain(entry != nullptr ? *entry->chain : no_chain());
+  return true;
+}
+
+/// Where everything passes.
+const Chain& Stream::no_chain() {
+  static const Chain none("none");
+  return none;
+}
+
+void Stream::begin_chain(const Chain& chain) {
+  chain_ = &chain;
   exchange_.set_chain(chain_->name());
   assume_stated_modes();
   may_override_modes_ = may_override_modes();
   Suspensions::Waiter& waiter = *this;
   chain_run_.emplace(*chain_, exchange_, held_bytes_, sink_, waiter);
-  return true;
 }
 
 void Stream::on_unknown_chain(const Incoming& incoming) {
@@ -352,12 +362,7 @@ void Stream::on_unknown_chain(const Incoming& incoming) {
       rule.on_unknown == config::FailurePolicy::kDeny && reply_possible(incoming.direction, incoming.part);
   if (rule.on_unknown == config::FailurePolicy::kSkip) return;
   if (deny) {
-    LocalReply reply;
-    reply.status = rule.deny_status;
-    reply.details = "extproc_unknown_chain";
-    exchange_.map(EXTPROC_LOCAL_REPLY)
-        ->add_original(":status", exchange_.arena.copy(std::to_string(reply.status)), exchange_.arena);
-    reply_and_stop(reply, incoming.scratch);
+    deny_and_stop(rule.deny_status, "extproc_unknown_chain", incoming.scratch);
     return;
   }
   finish(absl::NotFoundError(text), EndReason::kFailed);
@@ -378,6 +383,16 @@ void Stream::reply_and_stop(const LocalReply& reply, Scratch& scratch) {
   }
   outbound_.immediate(reply, exchange_, scratch);
   stop_after_reply();
+}
+
+/// A local reply of the host.
+void Stream::deny_and_stop(uint32_t status, std::string details, Scratch& scratch) {
+  LocalReply reply;
+  reply.status = status;
+  reply.details = std::move(details);
+  exchange_.map(EXTPROC_LOCAL_REPLY)
+      ->add_original(":status", exchange_.arena.copy(std::to_string(status)), exchange_.arena);
+  reply_and_stop(reply, scratch);
 }
 
 /// The local reply is complete: nothing may be sent behind it.

@@ -148,11 +148,15 @@ class Stream final : public ServerStream, private Suspensions::Waiter {
   void begin_reply_in_pieces(LocalReply reply, Scratch& scratch);
   void go_on_replying(const Incoming& incoming);
   [[nodiscard]] bool show_to_plugins(const Incoming& incoming, const extproc_str& slice);
+  [[nodiscard]] bool is_let_in(const Incoming& incoming);  // stream_overload.cc
   [[nodiscard]] bool choose_chain(const Incoming& incoming);
+  void begin_chain(const Chain& chain);
+  static const Chain& no_chain();
   void on_unknown_chain(const Incoming& incoming);
   void allow(const Incoming& incoming);
   void stop_after_reply();
   void reply_and_stop(const LocalReply& reply, Scratch& scratch);
+  void deny_and_stop(uint32_t status, std::string details, Scratch& scratch);
   void protocol_error(const absl::Status& status);
   void over_limit(telemetry::Limit limit, const std::string& text);
   void finish(const absl::Status& status, telemetry::EndReason reason);

@@ -37,20 +37,19 @@ struct Note {
   sem_t written{};
   std::array<void*, kMostFrames> frames{};
   int count = 0;
-  const void* interrupted = nullptr;
+  uintptr_t interrupted = 0;
 };
 Note note;
 
-/// Where the thread was when the signal came; null where that is not known how to tell.
-const void* interrupted_at([[maybe_unused]] const ucontext_t& context) {
+/// Where the thread was when the signal came; zero where it is not known how to tell.
+uintptr_t interrupted_at([[maybe_unused]] const ucontext_t& context) {
 #if defined(__x86_64__)
-  const auto address = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
+  return static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
 #elif defined(__aarch64__)
-  const auto address = static_cast<uintptr_t>(context.uc_mcontext.pc);
+  return static_cast<uintptr_t>(context.uc_mcontext.pc);
 #else
-  const uintptr_t address = 0;
+  return 0;
 #endif
-  return reinterpret_cast<const void*>(address);
 }
 
 void on_signal(int, siginfo_t* info, void* context) {
@@ -84,7 +83,8 @@ void await_note(std::chrono::nanoseconds time) {
 /// What was noted, without the frames of the handler itself.
 ThreadStack noted_stack() {
   const std::span frames = std::span(note.frames).first(static_cast<std::size_t>(note.count));
-  const auto from = std::ranges::find(frames, note.interrupted);
+  const auto from = std::ranges::find(frames, note.interrupted,
+                                      [](const void* frame) { return reinterpret_cast<uintptr_t>(frame); });
   return from == frames.end() ? ThreadStack(frames.begin(), frames.end()) : ThreadStack(from, frames.end());
 }
 

@@ -28,6 +28,7 @@ constexpr std::array<const char*, static_cast<std::size_t>(Limit::kCount)> kLimi
     "attributes",         "unfinished",  "header_list_size", "handshake_timeout", "idle_timeout",
     "keepalive_timeout",  "reset_flood", "settings_flood",   "ping_flood",        "continuation_flood",
     "empty_frames_flood", "body_size",   "total_held_bytes"};
+constexpr std::array<const char*, 3> kOverloadLimits = {"streams", "held_bytes", "waiting"};
 constexpr std::array<const char*, 5> kRefusals = {"invalid", "forbidden", "too_late", "limit", "unsupported"};
 constexpr std::array<const char*, 3> kPolicies = {"fail", "deny", "skip"};
 
@@ -53,6 +54,10 @@ constexpr std::array<const char*, 7> message_phases() {
 }  // namespace
 
 std::string_view to_string(Phase phase) { return kPhases.at(static_cast<std::size_t>(phase)); }
+
+std::string_view to_string(OverloadLimit limit) {
+  return kOverloadLimits.at(static_cast<std::size_t>(limit));
+}
 
 Metrics::Metrics(Registry& registry)
     : streams_started(registry.counter("extproc_streams_started_total", "Process streams opened.")),
@@ -83,6 +88,12 @@ Metrics::Metrics(Registry& registry)
                                   "Bytes of bodies that plugins still held when their stream ended.")),
       waiting(
           registry.open_count("extproc_waiting_callbacks", "Plugins' callbacks that streams wait for now.")) {
+  for (std::size_t i = 0; i < overload_streams.size(); ++i) {
+    overload_streams[i] = counters(
+        registry, "extproc_overload_streams_total",
+        "Streams that were not begun for one of server.overload's limits, by the policy that was applied.",
+        "policy", kPolicies, {{"limit", kOverloadLimits[i]}});
+  }
   for (std::size_t i = 0; i < processing.size(); ++i) {
     processing[i] =
         &registry.histogram("extproc_processing_duration_seconds",

@@ -46,10 +46,14 @@ enum class Limit : uint8_t {
   kTotalHeldBytes,  ///< of all streams together
   kCount
 };
+/// Of server.overload.
+enum class OverloadLimit : uint8_t { kStreams, kHeldBytes, kWaiting };
 enum class Refusal : uint8_t { kInvalid, kForbidden, kTooLate, kLimit, kUnsupported };
 
 /// "request_headers", …
 std::string_view to_string(Phase phase);
+/// "streams", "held_bytes", "waiting"
+std::string_view to_string(OverloadLimit limit);
 
 /// The server's own metrics, made once. Counting is safe from any thread.
 struct Metrics {
@@ -71,6 +75,8 @@ struct Metrics {
   Counter& mode_overrides;
   Counter& timeouts_extended;
   Counter& lost_bytes;
+  /// By OverloadLimit, and config::FailurePolicy: fail, deny, skip.
+  std::array<std::array<Counter*, 3>, 3> overload_streams{};
   OpenCount& waiting;  ///< callbacks that are suspended, of all plugins
 };
 
