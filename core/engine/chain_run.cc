@@ -227,7 +227,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   metrics.calls[call.phase][static_cast<std::size_t>(result)]->add();
   const bool went_well = answered && result != CallResult::kTimeout;
   if (mutated && went_well) metrics.mutations[call.phase]->add();
-  if (const uint32_t trial = states_[position].trial; trial != 0 && went_well) {
+  if (const Quarantine::Trial trial = states_[position].trial; trial != 0 && went_well) {
     link.host->quarantine().returned_well(trial);
   }
   return action;

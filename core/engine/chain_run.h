@@ -123,14 +123,14 @@ class ChainRun {
  private:
   struct LinkState {
     static_assert(EXTPROC_PHASE_COUNT <= 8);  // bits of `unwanted`
-    bool begun = false;
-    bool done = false;                   // finished, left out after a failure, or not to be asked again
-    bool request_judged = false;         // its `when` has been held against the request
+    bool begun : 1 = false;
+    bool done : 1 = false;               // finished, left out after a failure, or not to be asked again
+    bool request_judged : 1 = false;     // its `when` has been held against the request
+    bool admitted : 1 = false;           // it was not in quarantine when it was first to be called
     uint8_t unwanted = 0;                // EXTPROC_PHASE_BIT of phases that it skips
     std::array<bool, 2> types_judged{};  // a direction's content type has been held against its body types
     std::array<bool, 2> waits{};         // with the headers, for the body
-    bool admitted = false;               // it was not in quarantine when it was first to be called
-    uint32_t trial = 0;                  // the stream's number for a plugin that it tries after a quarantine
+    Quarantine::Trial trial = 0;         // the stream's, if it tries the plugin after a quarantine
     std::chrono::nanoseconds spent{0};
   };
 

@@ -42,7 +42,7 @@ void ChainRun::count_failure(std::size_t position) {
 }
 
 void ChainRun::end_trial(std::size_t position) {
-  const uint32_t trial = states_[position].trial;
+  const Quarantine::Trial trial = states_[position].trial;
   if (trial != 0) chain_.links()[position].host->quarantine().trial_over(now(), trial);
 }
 

@@ -205,6 +205,7 @@ TEST_F(ChainRunQuarantineTest, with_skip_a_body_passes_as_it_came) {
   sink_.replies.clear();
   send(R"(request_body { body: "abc" })");
   expect_replies({R"(request_body { response { body_mutation { streamed_response { body: "abc" } } } })"});
+  EXPECT_EQ(calls_, 0);
 }
 
 TEST_F(ChainRunQuarantineTest, streams_are_counted_by_what_became_of_them) {

@@ -1,7 +1,5 @@
 #include "core/engine/quarantine.h"
 
-#include <algorithm>
-
 #include "core/engine/chain.h"
 #include "core/telemetry/log.h"
 
@@ -50,7 +48,7 @@ Quarantine::~Quarantine() {
   if (rule_.failures != 0) states_[static_cast<std::size_t>(state_.load())]->add(-1);
 }
 
-std::optional<uint32_t> Quarantine::admit(Clock::time_point now) {
+std::optional<Quarantine::Trial> Quarantine::admit(Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   const State state = state_.load(std::memory_order_relaxed);
   if (state == State::kActive) return 0;
@@ -62,7 +60,7 @@ std::optional<uint32_t> Quarantine::admit(Clock::time_point now) {
   return begin_trial(now);
 }
 
-void Quarantine::failed(Clock::time_point now, uint32_t trial) {
+void Quarantine::failed(Clock::time_point now, Trial trial) {
   if (rule_.failures == 0) return;
   const std::lock_guard lock(mutex_);
   const State state = state_.load(std::memory_order_relaxed);
@@ -70,12 +68,12 @@ void Quarantine::failed(Clock::time_point now, uint32_t trial) {
   if (state == State::kTrial && trial == trial_) put_aside(now, "it failed when it was tried again");
 }
 
-void Quarantine::returned_well(uint32_t trial) {
+void Quarantine::returned_well(Trial trial) {
   const std::lock_guard lock(mutex_);
   if (trial == trial_) trial_goes_well_ = true;
 }
 
-void Quarantine::trial_over(Clock::time_point now, uint32_t trial) {
+void Quarantine::trial_over(Clock::time_point now, Trial trial) {
   const std::lock_guard lock(mutex_);
   if (state_.load(std::memory_order_relaxed) != State::kTrial || trial != trial_) return;
   if (trial_goes_well_) {
@@ -118,10 +116,10 @@ void Quarantine::take_back() {
   telemetry::log(Level::kInfo, log_name_, "out of quarantine: the stream that tried it went well");
 }
 
-uint32_t Quarantine::begin_trial(Clock::time_point now) {
+Quarantine::Trial Quarantine::begin_trial(Clock::time_point now) {
   until_ = now + duration_;
   trial_goes_well_ = false;
-  trial_ = std::max<uint32_t>(trial_ + 1, 1);  // zero means none
+  if (++trial_ == 0) ++trial_;  // zero means none
   enter(State::kTrial);
   telemetry::log(Level::kInfo, log_name_, "in quarantine until now: one stream tries it again");
   return trial_;

@@ -25,6 +25,8 @@ namespace extprocd::engine {
 class Quarantine {
  public:
   using Clock = std::chrono::steady_clock;
+  /// The number of a stream that tries the plugin; zero: none.
+  using Trial = uint16_t;
 
   /// `plugin` is the configured name. `registry` outlives this; it gets metrics only if the rule is ever to apply.
   Quarantine(const config::Quarantine& rule, std::string_view plugin, telemetry::Registry& registry);
@@ -34,15 +36,15 @@ class Quarantine {
 
   /// If false, a stream may begin with the plugin; else it must ask admit(). One relaxed load.
   [[nodiscard]] bool suspects() const { return state_.load(std::memory_order_relaxed) != State::kActive; }
-  /// May a stream begin with the plugin? Nothing: no. Zero: yes. Else it is the one that tries the plugin, and gives this
-  /// number to the functions below.
-  [[nodiscard]] std::optional<uint32_t> admit(Clock::time_point now);
+  /// May a stream begin with the plugin? Nothing: no. Zero: yes. Else it is the one that tries the plugin, and gives
+  /// this number to the functions below.
+  [[nodiscard]] std::optional<Trial> admit(Clock::time_point now);
   /// The plugin failed. `trial`: zero, or the stream's number.
-  void failed(Clock::time_point now, uint32_t trial);
+  void failed(Clock::time_point now, Trial trial);
   /// A callback of the stream with this number returned well.
-  void returned_well(uint32_t trial);
+  void returned_well(Trial trial);
   /// The stream with this number is over.
-  void trial_over(Clock::time_point now, uint32_t trial);
+  void trial_over(Clock::time_point now, Trial trial);
 
   /// What becomes of a stream that is refused: kDeny or kSkip.
   [[nodiscard]] config::FailurePolicy policy() const { return rule_.policy; }
@@ -55,7 +57,7 @@ class Quarantine {
   void add_failure(Clock::time_point now);
   void put_aside(Clock::time_point now, const std::string& why);
   void take_back();
-  uint32_t begin_trial(Clock::time_point now);
+  Trial begin_trial(Clock::time_point now);
   void enter(State state);
 
   const config::Quarantine rule_;
@@ -72,7 +74,7 @@ class Quarantine {
   std::vector<Clock::time_point> failures_;
   std::size_t oldest_ = 0;   // of `failures_`, once there are as many as the rule says
   Clock::time_point until_;  // of the quarantine, or of the trial's time
-  uint32_t trial_ = 0;       // the number of the last one
+  Trial trial_ = 0;          // the number of the last one
   bool trial_goes_well_ = false;
 };
 

@@ -34,7 +34,7 @@ class QuarantineTest : public testing::Test {
     for (int i = 0; i < 3; ++i) quarantine_.failed(at, 0);
   }
   /// The number of the stream that may try the plugin.
-  uint32_t trial_at(Time at) { return quarantine_.admit(at).value_or(0); }
+  Quarantine::Trial trial_at(Time at) { return quarantine_.admit(at).value_or(0); }
 
   double state(const std::string& name) {
     return registry_.gauge("extproc_plugin_state", "", {{"plugin", "p"}, {"state", name}}).value();
@@ -81,7 +81,7 @@ TEST_F(QuarantineTest, after_its_time_exactly_one_stream_tries_the_plugin) {
 TEST_F(QuarantineTest, a_trial_that_ends_well_ends_the_quarantine) {
   fail_often(start_);
   const Time later = start_ + seconds(30);
-  const uint32_t trial = trial_at(later);
+  const Quarantine::Trial trial = trial_at(later);
   quarantine_.returned_well(trial);
   EXPECT_TRUE(quarantine_.suspects());  // it may fail yet
   quarantine_.trial_over(later, trial);
@@ -96,7 +96,7 @@ TEST_F(QuarantineTest, a_trial_that_ends_well_ends_the_quarantine) {
 TEST_F(QuarantineTest, a_trial_that_fails_begins_another_quarantine_whatever_went_well_before) {
   fail_often(start_);
   const Time later = start_ + seconds(40);
-  const uint32_t trial = trial_at(later);
+  const Quarantine::Trial trial = trial_at(later);
   quarantine_.returned_well(trial);
   quarantine_.failed(later, trial);
   quarantine_.trial_over(later, trial);
@@ -108,17 +108,17 @@ TEST_F(QuarantineTest, a_trial_that_fails_begins_another_quarantine_whatever_wen
 TEST_F(QuarantineTest, a_trial_that_showed_nothing_is_followed_by_another) {
   fail_often(start_);
   const Time later = start_ + seconds(30);
-  const uint32_t first = trial_at(later);
+  const Quarantine::Trial first = trial_at(later);
   quarantine_.trial_over(later, first);
-  const uint32_t second = trial_at(later);
+  const Quarantine::Trial second = trial_at(later);
   EXPECT_NE(second, 0U);
   EXPECT_NE(second, first);
 }
 
 TEST_F(QuarantineTest, a_trial_that_takes_longer_than_the_quarantine_is_judged_by_what_it_showed) {
   fail_often(start_);
-  const uint32_t hangs = trial_at(start_ + seconds(30));
-  const uint32_t goes_well = trial_at(start_ + seconds(60));
+  const Quarantine::Trial hangs = trial_at(start_ + seconds(30));
+  const Quarantine::Trial goes_well = trial_at(start_ + seconds(60));
   EXPECT_NE(goes_well, 0U);
   quarantine_.returned_well(goes_well);
   quarantine_.failed(start_ + seconds(61), hangs);  // it decides nothing any more
@@ -131,7 +131,7 @@ TEST_F(QuarantineTest, a_trial_that_takes_longer_than_the_quarantine_is_judged_b
 TEST_F(QuarantineTest, streams_that_began_before_neither_prolong_a_quarantine_nor_decide_a_trial) {
   fail_often(start_);
   fail_often(start_ + seconds(29));
-  const uint32_t trial = trial_at(start_ + seconds(30));
+  const Quarantine::Trial trial = trial_at(start_ + seconds(30));
   EXPECT_NE(trial, 0U);
   fail_often(start_ + seconds(30));
   quarantine_.returned_well(trial);
@@ -145,7 +145,7 @@ TEST_F(QuarantineTest, metrics_tell_how_many_instances_are_in_each_state) {
   fail_often(start_);
   EXPECT_EQ(state("active"), 1);
   EXPECT_EQ(state("quarantined"), 1);
-  const uint32_t trial = trial_at(start_ + seconds(30));
+  const Quarantine::Trial trial = trial_at(start_ + seconds(30));
   EXPECT_EQ(state("quarantined"), 0);
   EXPECT_EQ(state("trial"), 1);
   quarantine_.returned_well(trial);
