@@ -2,6 +2,7 @@
 // exceptions become errors.
 
 #include <array>
+#include <chrono>
 #include <new>
 #include <stdexcept>
 
@@ -184,6 +185,62 @@ TEST(Descriptor, asks_for_a_newer_host_only_where_it_needs_one) {
   static constexpr extproc_plugin kEverything = describe<Everything>("a.b", "1");
   EXPECT_EQ(kEverything.abi_minor, 0);
   EXPECT_EQ(kEverything.request_body_types, nullptr);
+}
+
+/// Waits, which a plugin finds out about when it tries.
+class Waiting : public Nothing {
+ public:
+  using Nothing::Nothing;
+  struct Stream : extproc::Stream<Waiting> {
+    using extproc::Stream<Waiting>::Stream;
+    extproc::Action on_request_headers(extproc::HeaderMap&, extproc::EndOfStream) override {
+      return wait_for(std::chrono::milliseconds(1), [] { return extproc::proceed(); });
+    }
+    void on_cancelled(extproc::CancelReason) override {}
+  };
+};
+
+TEST(Descriptor, loads_on_old_hosts_whether_the_plugin_waits_or_not) {
+  static constexpr extproc_plugin kWaiting = describe<Waiting>("test.waiting", "1");
+  static constexpr extproc_plugin kNothing = describe<Nothing>("a.b", "1");
+  EXPECT_EQ(kWaiting.phases, EXTPROC_PHASE_BIT(EXTPROC_REQUEST_HEADERS));
+  EXPECT_EQ(kNothing.phases, 0U);
+  for (const extproc_plugin* plugin : {&kWaiting, &kNothing}) {
+    EXPECT_EQ(plugin->abi_minor, 0);
+    EXPECT_STREQ(plugin->required_extensions[0], EXTPROC_CONFIG_1);
+    EXPECT_EQ(plugin->required_extensions[1], nullptr);
+    EXPECT_EQ(plugin->may_block, 0U);
+    EXPECT_NE(plugin->on_resumed, nullptr);
+    EXPECT_NE(plugin->on_cancelled, nullptr);
+  }
+}
+
+class Blocking : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr bool may_block = true;
+  struct Stream : extproc::Stream<Blocking> {
+    using extproc::Stream<Blocking>::Stream;
+  };
+};
+
+class NeverBlocking : public Nothing {
+ public:
+  using Nothing::Nothing;
+  static constexpr bool may_block = false;
+  struct Stream : extproc::Stream<NeverBlocking> {
+    using extproc::Stream<NeverBlocking>::Stream;
+  };
+};
+
+TEST(Descriptor, a_plugin_that_may_block_needs_a_host_with_workers) {
+  static constexpr extproc_plugin kBlocking = describe<Blocking>("test.blocking", "1");
+  EXPECT_EQ(kBlocking.may_block, 1U);
+  EXPECT_EQ(kBlocking.abi_minor, 2);
+  EXPECT_EQ(kBlocking.required_extensions[1], nullptr);
+  static constexpr extproc_plugin kNeverBlocking = describe<NeverBlocking>("test.blocking", "1");
+  EXPECT_EQ(kNeverBlocking.may_block, 0U);
+  EXPECT_EQ(kNeverBlocking.abi_minor, 0);
 }
 
 TEST(Descriptor, ids_are_checked_by_the_compiler) {

@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "sdk/tests/fake_async.h"
 #include <extproc/abi.h>
 
 /// A value of the fake, in the order of EXTPROC_VALUE_*.
@@ -39,6 +40,7 @@ struct extproc_call {
   extproc_status replace_body_status = EXTPROC_OK;
   extproc_status reply_status = EXTPROC_OK;
   extproc_status remove_metadata_status = EXTPROC_OK;
+  extproc_status suspend_status = EXTPROC_OK;
 
   // What the plugin did.
   std::string replacement;
@@ -74,6 +76,8 @@ struct extproc_call {
   std::vector<extproc_header> lent_headers;
   std::vector<extproc_str> lent_slices;
   extproc_stream_facts facts{};
+  extproc_resume_handle handle = 0;          ///< of this callback's suspension
+  extproc_test::FakeAsync* async = nullptr;  ///< of the host; set by Driver
 };
 
 struct extproc_metric {
@@ -129,6 +133,8 @@ class FakeHost : public extproc_host {
   std::vector<std::string> log_lines;  ///< "<level>:<text>"
   uint32_t lowest_level = EXTPROC_LOG_INFO;
   std::map<std::string, extproc_metric> metrics;
+  FakeAsync async;
+  FakeWork work;
   bool has_extensions = true;
   bool refuse_metrics = false;
 
@@ -183,6 +189,8 @@ class FakeHost : public extproc_host {
   static const extproc_body_api& body_table();
   static const extproc_control_api& control_table();
   static const extproc_streamed_reply_api& streamed_reply_table();
+  static const extproc_async_api& async_table();
+  static const extproc_work_api& work_table();
 
   /// Moves past the next `size` bytes of the body.
   static extproc_status take(extproc_call* call, size_t size, bool forward);
@@ -202,6 +210,8 @@ inline void FakeHost::set_functions() {
     if (name == EXTPROC_BODY_1) return &body_table();
     if (name == EXTPROC_CONTROL_1) return &control_table();
     if (name == EXTPROC_STREAMED_REPLY_1) return &streamed_reply_table();
+    if (name == EXTPROC_ASYNC_1) return &async_table();
+    if (name == EXTPROC_WORK_1) return &work_table();
     return name == EXTPROC_STORE_1 ? &store_table() : nullptr;
   };
   log_enabled = [](const extproc_host* host, uint32_t level) -> uint32_t {
@@ -610,16 +620,53 @@ inline const extproc_streamed_reply_api& FakeHost::streamed_reply_table() {
   return kTable;
 }
 
+inline const extproc_async_api& FakeHost::async_table() {
+  static constexpr extproc_async_api kTable = {
+      sizeof(extproc_async_api),
+      0,
+      [](extproc_call* call, extproc_resume_handle* handle) -> extproc_status {
+        if (call->suspend_status != EXTPROC_OK)
+          return refuse(call, call->suspend_status, "it cannot wait here");
+        if (call->handle != 0) return refuse(call, EXTPROC_LIMIT, "once in a callback");
+        *handle = call->handle = call->async->suspend();
+        return EXTPROC_OK;
+      },
+      [](const extproc_host* host, extproc_resume_handle handle, uint64_t token) {
+        return of(host).async.resume(handle, token);
+      },
+      [](extproc_call* call, extproc_resume_handle handle, uint64_t nanoseconds, uint64_t token) {
+        const extproc_status status = call->async->resume_after(handle, nanoseconds, token);
+        return status == EXTPROC_OK ? status : refuse(call, status, "once");
+      },
+      [](const extproc_host* host, extproc_resume_handle handle) -> uint32_t {
+        return of(host).async.is_waiting(handle) ? 1 : 0;
+      },
+  };
+  return kTable;
+}
+
+inline const extproc_work_api& FakeHost::work_table() {
+  static constexpr extproc_work_api kTable = {
+      sizeof(extproc_work_api),
+      0,
+      [](const extproc_host* host, uint64_t delay_ns, extproc_work work, void* data) {
+        return of(host).work.add(delay_ns, work, data);
+      },
+  };
+  return kTable;
+}
+
 /// One instance of a plugin on a fake host, and one stream of it.
 class Driver {
  public:
-  Driver(const extproc_plugin& descriptor, FakeHost& host) : descriptor_(descriptor) {
+  Driver(const extproc_plugin& descriptor, FakeHost& host) : descriptor_(descriptor), host_(host) {
     created = descriptor.create(&host, &instance_);
   }
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
   ~Driver() {
     if (begun_) end();
+    host_.work.drop();
     if (created == EXTPROC_OK) descriptor_.destroy(instance_);
   }
 
@@ -637,8 +684,27 @@ class Driver {
   /// Begins the stream if need be.
   extproc_action run(extproc_call& call, uint32_t phase, uint32_t flags = 0) {
     call.phase = phase;
+    call.async = &host_.async;
+    call.handle = 0;
     if (!begun_ && begin(call) != EXTPROC_CONTINUE) return EXTPROC_FAIL;
-    return descriptor_.on_phase(instance_, state(), &call, phase, flags);
+    flags_ = flags;
+    return answered(call, descriptor_.on_phase(instance_, state(), &call, phase, flags));
+  }
+
+  /// Waits until the stream that waits is resumed, and goes on; EXTPROC_SUSPEND also if nobody did within ten seconds.
+  extproc_action go_on(extproc_call& call) {
+    const std::optional<uint64_t> token = host_.async.take(waits_for_);
+    if (!token) return EXTPROC_SUSPEND;
+    call.handle = 0;
+    return answered(call, descriptor_.on_resumed(instance_, state(), &call, call.phase, flags_, *token));
+  }
+
+  bool waits() const { return waits_for_ != 0; }
+
+  /// The stream that waits does so in vain.
+  void cancel(extproc_call& call, uint32_t reason) {
+    host_.async.forget(std::exchange(waits_for_, 0));
+    descriptor_.on_cancelled(instance_, state(), &call, call.phase, reason);
   }
 
   /// A piece of a body arrives: behind what the plugin held back before, which is kept in `call`. What goes on is
@@ -648,7 +714,22 @@ class Driver {
         phase == EXTPROC_REQUEST_BODY ? descriptor_.request_body_access : descriptor_.response_body_access;
     if (!piece.empty()) call.body.push_back(piece);
     call.taken = 0;
-    const extproc_action action = run(call, phase, flags);
+    return run(call, phase, flags);
+  }
+
+  void end(uint32_t reason = EXTPROC_END_COMPLETED) {
+    extproc_call call;
+    extproc_stream_end info{sizeof(extproc_stream_end), reason, 1, 503, 2000, 1000};
+    if (waits()) cancel(call, EXTPROC_CANCEL_STREAM_OVER);
+    begun_ = false;
+    if (descriptor_.stream_end != nullptr) descriptor_.stream_end(instance_, state(), &call, &info);
+  }
+
+ private:
+  extproc_action answered(extproc_call& call, extproc_action action) {
+    waits_for_ = action == EXTPROC_SUSPEND ? call.handle : 0;
+    if (waits()) return action;
+    host_.async.forget(call.handle);
     std::string left;
     for (const std::string& slice : call.body) left += slice;
     left.erase(0, call.taken);
@@ -661,14 +742,6 @@ class Driver {
     return action;
   }
 
-  void end(uint32_t reason = EXTPROC_END_COMPLETED) {
-    extproc_call call;
-    extproc_stream_end info{sizeof(extproc_stream_end), reason, 1, 503, 2000, 1000};
-    begun_ = false;
-    if (descriptor_.stream_end != nullptr) descriptor_.stream_end(instance_, state(), &call, &info);
-  }
-
- private:
   void* state() {
     if (memory_ == nullptr)
       memory_ = std::make_unique<Block[]>(descriptor_.stream_state_size / sizeof(Block) + 1);
@@ -680,9 +753,12 @@ class Driver {
   };
 
   const extproc_plugin& descriptor_;
+  FakeHost& host_;
   void* instance_ = nullptr;
   std::unique_ptr<Block[]> memory_;
   bool begun_ = false;
+  uint32_t flags_ = 0;
+  extproc_resume_handle waits_for_ = 0;
 };
 
 }  // namespace extproc_test

@@ -1,10 +1,18 @@
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
 #include "sdk/tests/fake_host.h"
+#include "sdk/tests/waiter.h"
 #include <extproc/host.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace {
 
+using extproc::Status;
+using extproc_test::Counted;
 using extproc_test::FakeHost;
 using testing::ElementsAre;
 using testing::IsEmpty;
@@ -71,6 +79,88 @@ TEST(Host, metrics_that_were_never_made_or_refused_do_nothing) {
   extproc::Host other(&strict);
   other.gauge("a", "").add(1);
   EXPECT_TRUE(other.metric_failed());
+}
+
+TEST(HostWork, runs_once_on_a_worker_and_is_destroyed) {
+  Counted::alive = 0;
+  FakeHost fake;
+  const extproc::Host host(&fake);
+  int ran = 0;
+  host.run_on_worker([&ran, owned = std::make_unique<Counted>()] { ++ran; });
+  EXPECT_EQ(ran, 0);
+  EXPECT_EQ(Counted::alive, 1);
+  fake.work.run();
+  fake.work.run();
+  EXPECT_EQ(ran, 1);
+  EXPECT_EQ(Counted::alive, 0);
+}
+
+TEST(HostWork, may_be_put_off) {
+  FakeHost fake;
+  const extproc::Host host(&fake);
+  int ran = 0;
+  host.run_on_worker([&] { ++ran; });
+  host.run_on_worker_after(std::chrono::milliseconds(5), [&] { ++ran; });
+  host.run_on_worker_after(std::chrono::seconds(-1), [&] { ++ran; });
+  EXPECT_THAT(fake.work.delays, ElementsAre(0U, 5'000'000U, 0U));
+  fake.work.run();
+  EXPECT_EQ(ran, 3);
+}
+
+TEST(HostWork, that_is_dropped_is_destroyed_without_running) {
+  Counted::alive = 0;
+  FakeHost fake;
+  const extproc::Host host(&fake);
+  host.run_on_worker([owned = Counted()] { ADD_FAILURE() << "ran"; });
+  EXPECT_EQ(Counted::alive, 1);
+  fake.work.drop();
+  EXPECT_EQ(Counted::alive, 0);
+}
+
+TEST(HostWork, that_is_refused_is_destroyed_and_the_caller_is_told) {
+  Counted::alive = 0;
+  FakeHost fake;
+  fake.work.answer = EXTPROC_LIMIT;
+  const extproc::Host host(&fake);
+  const auto work = [owned = Counted()] {};
+  EXPECT_EQ(host.try_run_on_worker(work), Status::kLimit);
+  EXPECT_EQ(host.try_run_on_worker_after(std::chrono::seconds(1), work), Status::kLimit);
+  try {
+    host.run_on_worker(work);
+    ADD_FAILURE() << "not refused";
+  } catch (const extproc::Refused& refused) {
+    EXPECT_EQ(refused.status(), Status::kLimit);
+    EXPECT_STREQ(refused.what(), "run_on_worker: over a limit: too much work waits already");
+  }
+  EXPECT_THROW(host.run_on_worker_after(std::chrono::seconds(1), work), extproc::Refused);
+  EXPECT_EQ(Counted::alive, 1);
+}
+
+TEST(HostWork, whose_exception_leaves_it_is_logged_and_destroyed) {
+  Counted::alive = 0;
+  FakeHost fake;
+  const extproc::Host host(&fake);
+  host.run_on_worker([owned = Counted()] { throw std::runtime_error("no database"); });
+  host.run_on_worker([owned = Counted()] { throw 42; });
+  fake.work.run();
+  EXPECT_THAT(fake.log_lines,
+              ElementsAre("4:exception in work on a worker: no database", "4:exception in work on a worker"));
+  EXPECT_EQ(Counted::alive, 0);
+}
+
+TEST(HostWork, is_refused_by_an_old_host) {
+  FakeHost old;
+  old.has_extensions = false;
+  old.abi_minor = 1;
+  const extproc::Host host(&old);
+  EXPECT_EQ(host.try_run_on_worker([] {}), Status::kUnsupported);
+  try {
+    host.run_on_worker([] {});
+    ADD_FAILURE() << "not refused";
+  } catch (const extproc::Refused& refused) {
+    EXPECT_STREQ(refused.what(),
+                 "run_on_worker: unsupported: this server is too old, it speaks contract 1.1");
+  }
 }
 
 }  // namespace

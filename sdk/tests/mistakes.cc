@@ -1,5 +1,8 @@
 // Mistakes that the compiler must tell in plain words. MISTAKE is the number of the one that is made; 0 is none.
 #include <extproc/plugin.hpp>
+#if MISTAKE > 12
+#include <extproc/coroutine.hpp>
+#endif
 
 using extproc::Action;
 using extproc::Body;
@@ -25,6 +28,11 @@ class Mistaken : public extproc::Plugin {
   static constexpr const char* request_body_types[] = {"text"};
 #elif MISTAKE == 7
   static constexpr const char* request_body_types[] = {nullptr};
+#elif MISTAKE == 11
+  static constexpr BodyAccess request_body_access = BodyAccess::kWhole;
+  static constexpr int may_block = 1;
+#elif MISTAKE > 11
+  static constexpr BodyAccess request_body_access = BodyAccess::kWhole;
 #endif
 
   struct Stream : extproc::Stream<Mistaken> {
@@ -39,6 +47,22 @@ class Mistaken : public extproc::Plugin {
 #elif MISTAKE == 10
     Action on_request_body(const Body&, EndOfStream) override { return extproc::proceed(); }
     Action on_request_body(Body&, EndOfStream) override { return extproc::proceed(); }
+#elif MISTAKE == 12
+    Action on_request_body(Body&, EndOfStream) override {
+      return suspend([](extproc::Resume resume) { resume([] { return 1; }); });
+    }
+#elif MISTAKE == 15
+    extproc::Task waits() {
+      co_await std::suspend_always();
+      co_return extproc::proceed();
+    }
+    Action on_request_body(Body&, EndOfStream) override { return run(waits()); }
+#elif MISTAKE == 16
+    extproc::Task waits(std::string text) {
+      co_await extproc::async<void>([text](extproc::Completion<void> done) { done(); });
+      co_return extproc::proceed();
+    }
+    Action on_request_body(Body&, EndOfStream) override { return run(waits("")); }
 #elif MISTAKE != 2 && MISTAKE != 5
     Action on_request_body(Body& body, EndOfStream) override {
       body.clear();

@@ -68,7 +68,8 @@ class Reply {
 
 class ReplyStream;
 
-/// What a callback returns: made by proceed(), reply(), fail(), finish(), hold() and Stream::begin_reply.
+/// What a callback returns: made by proceed(), reply(), fail(), finish(), hold(), wait() and
+/// Stream::begin_reply.
 class [[nodiscard]] Action {
  public:
   /// A Reply is an Action: `return extproc::reply(404);`
@@ -80,8 +81,7 @@ class [[nodiscard]] Action {
   extproc_action take(const extproc_host* host, extproc_call* call) const {
     if (kind_ == EXTPROC_FAIL) host->fail(call, static_cast<std::uint32_t>(code_), detail::to_abi(text_));
     if (reply_ != nullptr) detail::check(reply_->give(host->reply, call), "immediate response", host, call);
-    if (kind_ == EXTPROC_HOLD && host->abi_minor < 1)
-      throw Refused(Status::kUnsupported, "hold", "this server is too old, it speaks contract 1.0");
+    if (kind_ == EXTPROC_HOLD && host->abi_minor < 1) throw detail::too_old("hold", host);
     return kind_;
   }
 
@@ -93,6 +93,7 @@ class [[nodiscard]] Action {
   friend Action proceed() noexcept;
   friend Action finish() noexcept;
   friend Action hold() noexcept;
+  friend Action wait() noexcept;
   friend Action fail(GrpcCode code, std::string text) noexcept;
 
   extproc_action kind_;
@@ -121,6 +122,9 @@ inline Action finish() noexcept { return Action(EXTPROC_FINISH); }
 /// see Stream::held_request_headers; until a body callback returns anything else, or the body ends. Where no
 /// body follows, or the data plane sends none before it has got its headers back, it is as proceed().
 inline Action hold() noexcept { return Action(EXTPROC_HOLD); }
+
+/// The answer comes later, by the Resume that Stream::suspend gave in this callback.
+inline Action wait() noexcept { return Action(EXTPROC_SUSPEND); }
 
 }  // namespace v1
 }  // namespace extproc

@@ -31,6 +31,16 @@ struct StreamAccess {
   template <typename P>
   static void set_call(Stream<P>& stream, extproc_call* call) noexcept {
     stream.call_ = call;
+    stream.waiting_.set_call(call);
+  }
+  template <typename P>
+  static void set_phase(Stream<P>& stream, std::uint32_t phase, std::uint32_t flags) noexcept {
+    stream.phase_ = phase;
+    stream.flags_ = flags;
+  }
+  template <typename P>
+  static Waiting& waiting(Stream<P>& stream) noexcept {
+    return stream.waiting_;
   }
 };
 
@@ -86,11 +96,13 @@ class Entries {
   static void destroy(void* instance) noexcept {
     auto* made = static_cast<Instance*>(instance);
     const extproc_host* table = made->host.table();
+    const std::shared_ptr<AsyncHost> async = made->host.async_host();
     try {
       delete made;
     } catch (...) {
       table->log(table, EXTPROC_LOG_ERROR, to_abi("exception in the plugin's destructor"));
     }
+    async->close();  // somebody else's thread may hold a Resume still
   }
 
   static extproc_action stream_begin(void* instance, void* state, extproc_call* call,
@@ -105,13 +117,29 @@ class Entries {
 
   static extproc_action on_phase(void* instance, void* state, extproc_call* call, std::uint32_t phase,
                                  std::uint32_t flags) noexcept {
+    const Host& host = static_cast<Instance*>(instance)->host;
+    S& stream = stream_in(state);
+    return in_phase(host, stream, call, phase, flags, [&] { return run(stream, host, call, phase, flags); });
+  }
+
+  static extproc_action on_resumed(void* instance, void* state, extproc_call* call, std::uint32_t phase,
+                                   std::uint32_t flags, std::uint64_t token) noexcept {
+    const Host& host = static_cast<Instance*>(instance)->host;
+    S& stream = stream_in(state);
+    return in_phase(host, stream, call, phase, flags,
+                    [&] { return StreamAccess::waiting<P>(stream).go_on(token).take(host.table(), call); });
+  }
+
+  static void on_cancelled(void* instance, void* state, extproc_call* call, std::uint32_t phase,
+                           std::uint32_t reason) noexcept {
     const extproc_host* table = static_cast<Instance*>(instance)->host.table();
     S& stream = stream_in(state);
     StreamAccess::set_call<P>(stream, call);
-    const extproc_action action = guarded(
-        table, call, [&] { return run(stream, static_cast<Instance*>(instance)->host, call, phase, flags); });
+    StreamAccess::set_phase<P>(stream, phase, 0);
+    StreamAccess::waiting<P>(stream).end();
+    Stream<P>& base = stream;  // so that an override may be private
+    logged(table, "exception in on_cancelled", [&] { base.on_cancelled(static_cast<CancelReason>(reason)); });
     StreamAccess::set_call<P>(stream, nullptr);
-    return action;
   }
 
   static void stream_end(void* instance, void* state, extproc_call* call,
@@ -119,6 +147,7 @@ class Entries {
     const extproc_host* table = static_cast<Instance*>(instance)->host.table();
     S& stream = stream_in(state);
     StreamAccess::set_call<P>(stream, call);
+    StreamAccess::waiting<P>(stream).end();
     logged(table, "exception in on_end", [&] { stream.on_end(StreamEnd(end)); });
     logged(table, "exception in the destructor of Stream", [&] { stream.~S(); });
   }
@@ -191,6 +220,24 @@ class Entries {
     }
   }
 
+  /// What may wait when it has returned: on_phase and on_resumed.
+  template <typename Callback>
+  static extproc_action in_phase(const Host& host, S& stream, extproc_call* call, std::uint32_t phase,
+                                 std::uint32_t flags, Callback callback) noexcept {
+    StreamAccess::set_call<P>(stream, call);
+    StreamAccess::set_phase<P>(stream, phase, flags);
+    Waiting& waiting = StreamAccess::waiting<P>(stream);
+    const extproc_action action = guarded(host.table(), call, [&] {
+      const extproc_action returned = callback();
+      if (returned == EXTPROC_SUSPEND && !waiting.suspended())
+        throw Error(GrpcCode::kInternal, "wait() was returned without suspend()");
+      return returned;
+    });
+    if (action != EXTPROC_SUSPEND) waiting.end();
+    StreamAccess::set_call<P>(stream, nullptr);
+    return action;
+  }
+
   template <typename Callback>
   static extproc_action guarded(const extproc_host* table, extproc_call* call, Callback callback) noexcept {
     try {
@@ -252,6 +299,18 @@ struct DeclaredAttributes<P, std::void_t<decltype(P::attributes[0])>> {
   static constexpr const char* const* kNames = P::attributes;
 };
 
+/// P::may_block, where there is one: `static constexpr bool may_block = true;`
+template <typename P, typename = void>
+struct DeclaredMayBlock {
+  static constexpr bool kValue = false;
+};
+template <typename P>
+struct DeclaredMayBlock<P, std::void_t<decltype(P::may_block)>> {
+  static_assert(std::is_same_v<decltype(P::may_block), const bool>,
+                "the plugin's may_block must be a static constexpr bool");
+  static constexpr bool kValue = P::may_block;
+};
+
 template <typename P>
 constexpr extproc_plugin describe(const char* id, const char* version) noexcept {
   static_assert(std::is_base_of_v<Plugin, P>, "the plugin must derive from extproc::Plugin");
@@ -265,8 +324,11 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
   extproc_plugin made{};
   made.struct_size = sizeof(extproc_plugin);
   made.abi_major = EXTPROC_ABI_MAJOR;
-  // The lowest host that will do, not the newest that is known.
-  made.abi_minor = kEdits || Request::kTypes != nullptr || Response::kTypes != nullptr ? 1 : 0;
+  // The lowest host that will do, not the newest that is known. An older one would have its own threads blocked;
+  // waiting is another matter, it asks before it waits.
+  constexpr bool kMayBlock = DeclaredMayBlock<P>::kValue;
+  constexpr bool kBodies = kEdits || Request::kTypes != nullptr || Response::kTypes != nullptr;
+  made.abi_minor = kMayBlock ? 2 : kBodies ? 1 : 0;
   made.id = id;
   made.version = version;
   made.build_info = kBuildInfo;
@@ -284,6 +346,9 @@ constexpr extproc_plugin describe(const char* id, const char* version) noexcept 
   made.attributes = DeclaredAttributes<P>::kNames;
   made.request_body_types = Request::kTypes;
   made.response_body_types = Response::kTypes;
+  made.may_block = kMayBlock ? 1 : 0;
+  made.on_resumed = &Entries<P>::on_resumed;
+  made.on_cancelled = &Entries<P>::on_cancelled;
   return made;
 }
 

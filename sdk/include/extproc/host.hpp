@@ -1,13 +1,19 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include <extproc/async_host.hpp>
 #include <extproc/metrics.hpp>
+#include <extproc/nanoseconds.hpp>
 #include <extproc/status.hpp>
+#include <extproc/work.hpp>
 
 namespace extproc {
 inline namespace v1 {
@@ -31,7 +37,7 @@ enum class LogLevel : std::uint32_t {
 class Host {
  public:
   /// Made by the SDK; `table` outlives the object.
-  explicit Host(const extproc_host* table) noexcept
+  explicit Host(const extproc_host* table)
       : table_(table),
         metrics_(static_cast<const extproc_metrics_api*>(table->get_extension(table, EXTPROC_METRICS_1))),
         metadata_(static_cast<const extproc_metadata_api*>(table->get_extension(table, EXTPROC_METADATA_1))),
@@ -41,7 +47,9 @@ class Host {
         body_(static_cast<const extproc_body_api*>(table->get_extension(table, EXTPROC_BODY_1))),
         control_(static_cast<const extproc_control_api*>(table->get_extension(table, EXTPROC_CONTROL_1))),
         streamed_reply_(static_cast<const extproc_streamed_reply_api*>(
-            table->get_extension(table, EXTPROC_STREAMED_REPLY_1))) {}
+            table->get_extension(table, EXTPROC_STREAMED_REPLY_1))),
+        work_(static_cast<const extproc_work_api*>(table->get_extension(table, EXTPROC_WORK_1))),
+        async_(std::make_shared<detail::AsyncHost>(table)) {}
 
   /// The configured name of this plugin: the `name` of its [[plugin]] entry. Valid as long as the plugin.
   std::string_view name() const noexcept { return detail::from_abi(table_->plugin_name); }
@@ -84,6 +92,28 @@ class Host {
     log(LogLevel::kError, parts...);
   }
 
+  /// Has `work`, a callable without arguments, run on one of the server's worker threads (server.workers), where it
+  /// may block. It runs once, or is destroyed without running when the plugin is about to be destroyed; never later. An
+  /// exception that leaves it is logged. It may not use a Stream, which may be over by then: give it what it needs, and a
+  /// Resume. kLimit: too much work waits already.
+  template <typename Work>
+  void run_on_worker(Work&& work) const {
+    check_work("run_on_worker", try_run_on_worker(std::forward<Work>(work)));
+  }
+  template <typename Work>
+  Status try_run_on_worker(Work&& work) const {
+    return detail::hand_over(work_, table_, 0, std::forward<Work>(work));
+  }
+  /// The same, but not before so much time has passed.
+  template <typename Count, typename Period, typename Work>
+  void run_on_worker_after(std::chrono::duration<Count, Period> time, Work&& work) const {
+    check_work("run_on_worker_after", try_run_on_worker_after(time, std::forward<Work>(work)));
+  }
+  template <typename Count, typename Period, typename Work>
+  Status try_run_on_worker_after(std::chrono::duration<Count, Period> time, Work&& work) const {
+    return detail::hand_over(work_, table_, detail::to_nanoseconds(time), std::forward<Work>(work));
+  }
+
   /// Makes a metric. [load]: only in the plugin's constructor. It is exported as extproc_plugin_<id>_<name>;
   /// a counter's name ends in _total, a unit is a base unit (_seconds, _bytes). The same name and labels give
   /// the same metric. A bad name, or one taken by another kind, makes loading fail with the host's text.
@@ -115,6 +145,11 @@ class Host {
   const extproc_body_api* body_table() const noexcept { return body_; }
   const extproc_control_api* control_table() const noexcept { return control_; }
   const extproc_streamed_reply_api* streamed_reply_table() const noexcept { return streamed_reply_; }
+  const extproc_work_api* work_table() const noexcept { return work_; }
+  const extproc_async_api* async_table() const noexcept { return async_->table(); }
+
+  /// What a Resume keeps of the host. Used by the SDK.
+  const std::shared_ptr<detail::AsyncHost>& async_host() const noexcept { return async_; }
 
   /// Could a metric not be made? Asked by the SDK after the plugin's constructor.
   bool metric_failed() const noexcept { return metric_failed_; }
@@ -130,6 +165,11 @@ class Host {
     metric_failed_ = metric_failed_ || metric == nullptr;
     return {metrics_, metric};
   }
+  void check_work(std::string_view what, Status status) const {
+    if (status == Status::kOk) return;
+    if (work_ == nullptr) throw detail::too_old(what, table_);
+    throw Refused(status, what, status == Status::kLimit ? "too much work waits already" : "");
+  }
 
   const extproc_host* table_;
   const extproc_metrics_api* metrics_;
@@ -139,6 +179,8 @@ class Host {
   const extproc_body_api* body_;
   const extproc_control_api* control_;
   const extproc_streamed_reply_api* streamed_reply_;
+  const extproc_work_api* work_;
+  std::shared_ptr<detail::AsyncHost> async_;
   bool metric_failed_ = false;
 };
 

@@ -24,6 +24,7 @@
 #include <extproc/metrics.hpp>
 #include <extproc/phase.hpp>
 #include <extproc/reply_stream.hpp>
+#include <extproc/resume.hpp>
 #include <extproc/status.hpp>
 #include <extproc/store.hpp>
 #include <extproc/stream.hpp>

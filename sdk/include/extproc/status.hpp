@@ -114,6 +114,12 @@ inline void check(Status status, std::string_view call_name, const extproc_host*
   if (status != Status::kOk) throw Refused(status, call_name, from_abi(host->last_error(call)));
 }
 
+/// A host that lacks what a newer contract has.
+inline Refused too_old(std::string_view call_name, const extproc_host* host) {
+  return {Status::kUnsupported, call_name,
+          "this server is too old, it speaks contract 1." + std::to_string(host->abi_minor)};
+}
+
 }  // namespace detail
 
 }  // namespace v1

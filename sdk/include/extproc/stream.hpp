@@ -14,8 +14,10 @@
 #include <extproc/host.hpp>
 #include <extproc/phase.hpp>
 #include <extproc/reply_stream.hpp>
+#include <extproc/resume.hpp>
 #include <extproc/store.hpp>
 #include <extproc/value.hpp>
+#include <extproc/waiting.hpp>
 
 namespace extproc {
 inline namespace v1 {
@@ -80,8 +82,10 @@ struct StreamOrigin {
 /// Override what you need; a phase that is not overridden never reaches the plugin. Callbacks of one stream
 /// never run at the same time, but may run on different threads. An exception that leaves one makes the
 /// plugin fail: extproc::Error with its code, all others with GrpcCode::kUnknown; what the callback had
-/// changed is undone. Keep callbacks short and never block in them: the data plane waits, by default for 200
-/// ms.
+/// changed is undone. A callback returns within microseconds: other streams wait for the same thread. One that
+/// needs something which is not there yet waits for it (suspend, wait_for, or a coroutine with run); one that
+/// cannot but block belongs to a plugin class with `static constexpr bool may_block = true;`, whose callbacks run
+/// on the server's worker threads.
 ///
 /// The functions that are not callbacks may be called only inside callbacks (and in the constructor). Those
 /// whose twin begins with try_ throw Refused.
@@ -93,7 +97,11 @@ class Stream {
   /// Inherit it: `using extproc::Stream<MyPlugin>::Stream;`. An exception from a constructor makes the plugin
   /// fail; on_end is not called then.
   explicit Stream(const Origin& origin) noexcept
-      : plugin_(origin.plugin), host_(origin.host), call_(origin.call), facts_(origin.facts) {}
+      : plugin_(origin.plugin),
+        host_(origin.host),
+        call_(origin.call),
+        facts_(origin.facts),
+        waiting_(origin.host) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   virtual ~Stream() = default;
@@ -138,6 +146,9 @@ class Stream {
   /// Another plugin replied, this one had begun: its headers can still be changed. The response phases never
   /// come.
   virtual void on_local_reply(LocalReply& reply) { static_cast<void>(reply); }
+  /// While it waited, the stream or the time that it had was over. What was to be run, a coroutine too, has been
+  /// destroyed just before. Headers can be read, nothing can be changed. Exceptions are logged.
+  virtual void on_cancelled(CancelReason reason) { static_cast<void>(reason); }
   /// Once, last. Headers can be read, nothing can be changed. Exceptions are logged.
   virtual void on_end(const StreamEnd& end) { static_cast<void>(end); }
 
@@ -152,6 +163,12 @@ class Stream {
   Headers request_trailers() const noexcept { return map(EXTPROC_REQUEST_TRAILERS); }
   Headers response_headers() const noexcept { return map(EXTPROC_RESPONSE_HEADERS); }
   Headers response_trailers() const noexcept { return map(EXTPROC_RESPONSE_TRAILERS); }
+
+  /// What the callback of this phase got, for those who go on in it later. current_headers: in a headers or
+  /// trailers phase, its map; current_body: in a body phase, its body, which can be changed as far as the plugin
+  /// class declares.
+  HeaderMap current_headers() noexcept { return editable(phase_); }
+  Body current_body() noexcept { return Body(*host_, call_, flags_); }
 
   /// In a body callback: the headers of that direction, to change them while the data plane still has them.
   /// So it is after hold() in the headers phase, and in body modes in which the data plane keeps them
@@ -311,8 +328,8 @@ class Stream {
   /// Asks the data plane for so much time, from now, to wait for the answer to the message at hand; at least
   /// one millisecond. kLimit the second time for one message, also by another plugin. kUnsupported where the
   /// data plane has no timer, or where the operator did not say (data_plane.max_message_timeout) that it
-  /// allows so much. It goes out when the callbacks for the message have returned: it does not help one that
-  /// blocks.
+  /// allows so much. It goes out when this plugin waits or the callbacks for the message have returned: it does not help
+  /// one that blocks.
   void extend_timeout(std::chrono::milliseconds time) {
     check("extend the timeout", try_extend_timeout(time));
   }
@@ -321,6 +338,44 @@ class Stream {
     if (api == nullptr) return Status::kUnsupported;
     const auto count = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
     return detail::to_status(api->extend_timeout(call_, count));
+  }
+
+  /// Waits until it is resumed, by any thread: the callback gives the Resume away and returns wait(). The stream then
+  /// stands still, in both directions, and the plugin gets no call for it but on_cancelled. What has been changed
+  /// stays, but views end with the callback: what goes on reads headers and body anew. Once in a callback; in what
+  /// goes on it may wait again. kUnsupported: in the constructor, on_local_reply and on_end, while a reply in pieces
+  /// goes on, or on a server before contract 1.2.
+  Resume suspend() { return waiting_.suspend(); }
+  Status try_suspend(Resume& resume) { return waiting_.try_suspend(resume); }
+  /// The same in one: `return suspend([&](extproc::Resume resume) { ... });`, see Resume. If `begin` throws, nothing
+  /// waits.
+  template <typename Begin>
+  Action suspend(Begin&& begin) {
+    static_assert(std::is_invocable_v<Begin&, Resume>,
+                  "suspend takes a callable that gets an extproc::Resume");
+    begin(suspend());
+    return wait();
+  }
+
+  /// After suspend() in the same callback, once: goes on with what `then` returns, an Action, when so much time has
+  /// passed and nobody has resumed. From here on the last Resume may go.
+  template <typename Count, typename Period, typename Then>
+  void resume_after(std::chrono::duration<Count, Period> time, Then&& then) {
+    waiting_.resume_after(detail::to_nanoseconds(time), detail::continuation(std::forward<Then>(then)));
+  }
+  /// Waits for a time: `return wait_for(std::chrono::milliseconds(5), [this] { return extproc::proceed(); });`
+  template <typename Count, typename Period, typename Then>
+  Action wait_for(std::chrono::duration<Count, Period> time, Then&& then) {
+    const Resume unused = suspend();
+    resume_after(time, std::forward<Then>(then));
+    return wait();
+  }
+
+  /// Runs a coroutine, see <extproc/coroutine.hpp>: `return run(check(user));`. If it ends without waiting, this is
+  /// what it returned; otherwise the stream waits as often as it does.
+  template <typename Coroutine>
+  Action run(Coroutine coroutine) {
+    return waiting_.run(make_routine(waiting_, std::move(coroutine)));
   }
 
   /// Why the last host call of this callback was refused. Valid until the next host call.
@@ -349,6 +404,9 @@ class Stream {
   const Host* host_;
   extproc_call* call_;
   const extproc_stream_facts* facts_;
+  std::uint32_t phase_ = EXTPROC_REQUEST_HEADERS;
+  std::uint32_t flags_ = 0;
+  detail::Waiting waiting_;
 };
 
 }  // namespace v1
