@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -23,8 +26,14 @@ EXAMPLES = {
     "json_redactor": 'keys = ["password"]',
     "stream_rewriter": 'word = "blue"\nreplacement = "green"',
     "reply_in_pieces": "",
+    "group_lookup": "port = {directory}",
+    "group_lookup_coroutine": "port = {directory}",
+    "audit_log": 'file = "{audit}"',
     "plain_c": "",
 }
+# What stands in an entry itself.
+ENTRIES = dict.fromkeys(("group_lookup", "group_lookup_coroutine"), 'timeout = "3s"\non_error = "deny"\ndeny_status = 504\n')
+GROUPS = {"alice": "admins", "slow": "patient", "twice": "echoes"}
 
 
 def takes_pieces(version: str) -> bool:
@@ -32,18 +41,57 @@ def takes_pieces(version: str) -> bool:
     return not version.startswith("1.36.")
 
 
-def config(version: str) -> str:
+class Directory:
+    """What group_lookup asks, over UDP. It answers "slow" late, "twice" two times and "silent" never."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._timers: list[threading.Timer] = []
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Directory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.sendto(b"", ("127.0.0.1", self.port))
+        self._thread.join()
+        for timer in self._timers:
+            timer.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while (asked := self._socket.recvfrom(512))[0]:
+            number, user = asked[0].decode().split(" ", 1)
+            answer = f"{number} {GROUPS.get(user, '')}".encode()
+            if user == "slow":
+                self._timers.append(threading.Timer(0.5, self._socket.sendto, (answer, asked[1])))
+                self._timers[-1].start()
+            elif user != "silent":
+                for _ in range(2 if user == "twice" else 1):
+                    self._socket.sendto(answer, asked[1])
+
+
+def config(version: str, **places: object) -> str:
     """Each example as a chain of its own, for the paths that begin with its name."""
     text = f"[data_plane]\nstreamed_immediate_response = {'true' if takes_pieces(version) else 'false'}\n"
     for name, options in EXAMPLES.items():
-        text += f'[[plugin]]\nname = "{name}"\nmodule = "{name}.so"\n[plugin.config]\n{options}\n'
+        text += f'[[plugin]]\nname = "{name}"\nmodule = "{name}.so"\n{ENTRIES.get(name, "")}'
+        text += f"[plugin.config]\n{options.format(**places)}\n"
         text += f'[[chain]]\nname = "{name}"\nplugins = ["{name}"]\n[chain.match]\npath_prefix = "/{name}/"\n'
     return text + '[[chain]]\nname = "rest"\nplugins = []\n'
 
 
 @pytest.fixture(scope="module")
-def server(version: str) -> Iterator[Extprocd]:
-    with Extprocd(config(version)) as running:
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("audit") / "audit.log"
+
+
+@pytest.fixture(scope="module")
+def server(version: str, audit: Path) -> Iterator[Extprocd]:
+    with Directory() as directory, Extprocd(config(version, directory=directory.port, audit=audit)) as running:
         yield running
 
 
@@ -197,3 +245,34 @@ def test_reply_in_pieces_keeps_the_request_from_the_upstream_but_for_one_envoy(e
 def test_reply_in_pieces_is_complete_where_there_is_no_body(envoy: Envoy, mode: str) -> None:
     answer = request(envoy.port, f"/reply_in_pieces/{mode}/")
     assert (answer.status, answer.body) == (200, b"you sent: ")
+
+
+@pytest.mark.parametrize("example", ["group_lookup", "group_lookup_coroutine"])
+@pytest.mark.parametrize("mode", MODES)
+def test_group_lookup_tells_the_group_when_the_directory_has_answered(envoy: Envoy, example: str, mode: str) -> None:
+    path = f"/{example}/{mode}/"
+    for user in ("alice", "slow", "twice"):
+        assert request(envoy.port, path + "headers", headers={"x-user": user}).seen["X-Group"] == GROUPS[user]
+    echo = request(envoy.port, path + "echo", method="POST", body=pattern(50_000), chunk=5_000, headers={"x-user": "slow"})
+    assert (echo.status, echo.body) == (200, pattern(50_000))
+    refused = request(envoy.port, path, headers={"x-user": "mallory"})
+    assert (refused.status, refused.body) == (403, b"nobody knows you\n")
+
+
+@pytest.mark.parametrize("example", ["group_lookup", "group_lookup_coroutine"])
+def test_group_lookup_serves_others_while_one_waits_in_vain(envoy: Envoy, server: Extprocd, example: str) -> None:
+    path = f"/{example}/BUFFERED/headers"
+    answers: list[Response] = []
+    in_vain = threading.Thread(target=lambda: answers.append(request(envoy.port, path, headers={"x-user": "silent"})))
+    in_vain.start()
+    eventually(lambda: server.metric(f'extproc_plugin_waiting{{plugin="{example}"}}') == 1)
+    assert request(envoy.port, path, headers={"x-user": "alice"}).seen["X-Group"] == "admins"
+    in_vain.join()
+    assert answers[0].status == 504  # deny_status, when the plugin's timeout is over
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_audit_log_writes_a_line_for_each_request(envoy: Envoy, audit: Path, mode: str) -> None:
+    path = f"/audit_log/{mode}/headers"
+    assert request(envoy.port, path).status == 200
+    assert f"GET {path}\n" in audit.read_text()
