@@ -53,6 +53,7 @@ std::vector<Case> cases() {
   std::vector<std::string> sixteen(15, "bench_watch_only");
   sixteen.insert(sixteen.begin(), "instructions");
   return {{"no plugins", {}, plain},
+          {"refused under overload, 503", {"instructions"}, plain, /*overloaded=*/true},
           {"instructions, header absent", {"instructions"}, plain},
           {"instructions, one addHeaders", {"instructions"}, instructed},
           {"1 + one that touches nothing", {"instructions", "bench_watch_only"}, plain},

@@ -16,11 +16,15 @@ constexpr std::size_t kPrefix = 5;  // of a gRPC message: a flag, and the length
   std::exit(1);
 }
 
-config::Config config_of(const std::vector<std::string>& modules) {
+config::Config config_of(const Case& one) {
   config::Config config;
+  if (one.overloaded) {
+    config.server.overload.max_streams = 1;
+    config.server.overload.policy = config::FailurePolicy::kDeny;
+  }
   config.plugins.directory = BENCH_PLUGINS;
   config.data_plane.early_end = false;  // each script is answered to its end
-  for (const std::string& module : modules) {
+  for (const std::string& module : one.modules) {
     config::Plugin& plugin = config.plugin.emplace_back();
     plugin.name = module + "-" + std::to_string(config.plugin.size());
     plugin.module = module + ".so";
@@ -58,8 +62,11 @@ Subject::Subject(Case what) : case_(std::move(what)), messages_(messages_of(Scri
   auto staging = plugin::Staging::create("");
   if (!staging.ok()) give_up(staging.status().ToString());
   modules_ = std::make_unique<plugin::ModuleRegistry>(std::move(*staging), engine::PluginHost::extensions());
-  server::BuildResult built =
-      server::build_generation(config_of(case_.modules), *modules_, registry_, metrics_);
+  server::BuildResult built = server::build_generation(config_of(case_), *modules_, registry_, metrics_);
+  if (case_.overloaded) {
+    messages_.resize(1);
+    metrics_.streams_active.begin();  // one that stays open
+  }
   for (const auto& error : built.errors) give_up(error.to_string());
   service_ = std::make_unique<engine::ProcessService>(std::move(built.generation));
 }

@@ -18,6 +18,7 @@ struct Case {
   std::string name;
   std::vector<std::string> modules;  ///< of the chain, in order: "instructions", …
   ScriptOptions script;
+  bool overloaded = false;  ///< each stream is refused when its first message comes
 };
 
 /// The messages of a script without gRPC's prefixes.
