@@ -211,6 +211,8 @@ TEST_F(ResumeTest, is_harmless_when_plugin_and_host_are_gone) {
   Waiter::script = [&](S& stream) { return stream.suspend([&](const Resume& resume) { given = resume; }); };
   EXPECT_EQ(driver->run(call_, EXTPROC_REQUEST_HEADERS), EXTPROC_SUSPEND);
   driver.reset();
+  EXPECT_FALSE(given());
+  EXPECT_EQ(host->async.ignored(), 0) << "the host was asked";
   host.reset();
   EXPECT_FALSE(given.waiting());
   EXPECT_FALSE(given());
@@ -274,6 +276,7 @@ TEST_F(ResumeTest, the_last_one_may_go_after_it_has_resumed) {
   EXPECT_EQ(in_headers([&](S& stream) { return stream.suspend([](const Resume& resume) { resume(); }); }),
             EXTPROC_SUSPEND);
   EXPECT_EQ(driver_->go_on(call_), EXTPROC_CONTINUE);
+  EXPECT_EQ(host_.async.ignored(), 0);
 }
 
 TEST_F(ResumeTest, the_last_one_may_go_when_nothing_waits_any_more) {
