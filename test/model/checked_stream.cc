@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "test/model/conversation.h"
 
@@ -10,12 +11,21 @@ void CheckedStream::Sink::send(const wire::Pieces& message) {
   if (status) wrong = "a message after finish";
   Answer reply;
   if (!reply.ParseFromString(message.joined())) wrong = "a reply that cannot be read";
+  of_message.push_back(reply);
   replies.push_back(std::move(reply));
 }
 
 void CheckedStream::Sink::finish(const absl::Status& end) {
   if (status) wrong = "finished twice";
   status = end;
+}
+
+void CheckedStream::Sink::pause_reading() {
+  if (std::exchange(paused, true)) wrong = "paused twice";
+}
+
+void CheckedStream::Sink::resume_reading() {
+  if (!std::exchange(paused, false)) wrong = "reads on, but was not paused";
 }
 
 CheckedStream::CheckedStream(PlannedChain& chain, std::uint64_t id, bool flow_control, Coverage& coverage)
@@ -25,7 +35,14 @@ CheckedStream::CheckedStream(PlannedChain& chain, std::uint64_t id, bool flow_co
       coverage_(coverage),
       stream_(std::make_unique<engine::Stream>(chain.generation(), sink_,
                                                engine::StreamFacts{.peer = "model"}, id)),
-      reference_(chain.plans(), chain.setup()) {}
+      reference_(chain.plans(), chain.setup()) {
+  chain_.notes(id_).time = &sink_.time;
+}
+
+Time CheckedStream::now() const {
+  return static_cast<Time>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(sink_.time - kBegin).count());
+}
 
 void CheckedStream::receive(const std::string& bytes) {
   envoy::service::ext_proc::v3::ProcessingRequest message;
@@ -33,21 +50,23 @@ void CheckedStream::receive(const std::string& bytes) {
   std::string text = read ? message.ShortDebugString() : readable(bytes);
   if (text.size() > 400) text = text.substr(0, 400) + "…";
   note(read ? "-> " + text : "-> garbage " + text);
-  const std::size_t before = sink_.replies.size();
-  const bool was_finished = sink_.status.has_value();
-  const Owed owed = reference_.receive(bytes);
-  if (was_finished) return;  // a transport gives nothing to a stream that is over
+  if (sink_.status) return;  // a transport gives nothing to a stream that is over
+  if (waits()) return is_wrong("the test hands over a message though the stream does not read");
+  sink_.of_message.clear();
+  noted_ = 0;
+  const Owed owed = reference_.receive(bytes, now());
   stream_->receive(engine::Message::copy(bytes));
-  compare(owed, before, was_finished);
+  compare(owed);
 }
 
 void CheckedStream::half_close() {
   note("-> half-close");
-  const bool was_finished = sink_.status.has_value();
-  if (was_finished) return;
-  const std::size_t before = sink_.replies.size();
+  if (sink_.status) return;
+  if (waits()) return is_wrong("the test half-closes though the stream does not read");
+  sink_.of_message.clear();
+  noted_ = 0;
   stream_->half_closed();
-  compare(reference_.half_close(), before, was_finished);
+  compare(reference_.half_close());
 }
 
 void CheckedStream::cancel(engine::Cancel by) {
@@ -59,12 +78,95 @@ void CheckedStream::cancel(engine::Cancel by) {
   if (sink_.replies.size() != before || sink_.status) is_wrong("something was sent on a stream that is gone");
 }
 
+/// Is there somebody who would resume the plugin that waits?
+bool CheckedStream::can_be_resumed() const {
+  const auto& suspensions = chain_.notes(id_).suspensions;
+  return waits() && !suspensions.empty() && !suspensions.back().left_alone;
+}
+
+std::size_t CheckedStream::weight() const {
+  if (sink_.status) return 0;
+  const std::size_t posted = reference_.posted() > 0 ? 2 : 0;
+  const bool can_go_on = can_be_resumed() || (waits() && reference_.timer());
+  return posted + (can_go_on ? 4 : 0);
+}
+
+void CheckedStream::happen(Random& random) {
+  const auto& suspensions = chain_.notes(id_).suspensions;
+  const bool timer = waits() && reference_.timer();
+  const std::size_t choices[] = {reference_.posted() > 0 ? 3U : 0U, timer ? 3U : 0U,
+                                 can_be_resumed() ? 3U : 0U, suspensions.empty() ? 0U : 1U};
+  std::size_t sum = 0;
+  for (const std::size_t weight : choices) sum += weight;
+  std::size_t choice = 0;
+  for (std::size_t drawn = random.below(sum); drawn >= choices[choice]; ++choice) drawn -= choices[choice];
+  switch (choice) {
+    case 0:
+      return run_posted();
+    case 1:
+      return let_time_pass(random.between(1, 40), random.one_in(4) ? random.below(30) : 0);
+    case 2:
+      return resume(suspensions.size() - 1, random.below(100));
+    default: {
+      const std::size_t any = random.below(suspensions.size());
+      if (!suspensions[any].left_alone) resume(any, random.below(100));
+    }
+  }
+}
+
+void CheckedStream::resume(std::size_t suspension, std::uint64_t token) {
+  note("resume " + std::to_string(suspension) + " with " + std::to_string(token));
+  const StreamNotes::Suspension& which = chain_.notes(id_).suspensions.at(suspension);
+  if (which.plugin->is_waiting(which.handle) != reference_.is_waiting(suspension))
+    is_wrong("is_waiting() answers something else");
+  const extproc_status expected = reference_.resume(suspension, token);
+  const extproc_status got = which.plugin->resume(which.handle, token);
+  if (got != expected)
+    is_wrong("resume() answers " + std::to_string(got) + ", not " + std::to_string(expected));
+  compare_waiting();
+}
+
+void CheckedStream::run_posted() {
+  note("posted work is done");
+  if (sink_.posted->work.empty()) return is_wrong("nothing was posted");
+  const auto work = std::move(sink_.posted->work.front());
+  sink_.posted->work.pop_front();
+  const Owed owed = reference_.run_posted(now());
+  work();
+  compare(owed);
+}
+
+/// Until the timer at most, which fires then, or so much later.
+void CheckedStream::let_time_pass(Time millis, Time too_late) {
+  const std::optional<Time> timer = reference_.timer();
+  const Time until = timer ? std::max(*timer, now()) + too_late : 0;
+  if (!timer || now() + millis < until) {
+    sink_.time += std::chrono::milliseconds(millis);
+    return note("it is " + std::to_string(now()) + " ms");
+  }
+  sink_.time = kBegin + std::chrono::milliseconds(until);
+  note("the timer fires at " + std::to_string(now()) + " ms");
+  sink_.timer.reset();
+  const Owed owed = reference_.timer_fired(now());
+  stream_->timer_fired();
+  compare(owed);
+}
+
 void CheckedStream::destroy() {
   stream_.reset();
   reference_.cancel(false);  // no difference if it is over already
+  sink_.posted->work.clear();
+  constexpr std::size_t kFew = 4;
+  const auto& suspensions = chain_.notes(id_).suspensions;
+  for (std::size_t i = 0; i < std::min(kFew, suspensions.size()); ++i) {
+    if (reference_.resume(i, 0) != suspensions[i].plugin->resume(suspensions[i].handle, 0))
+      is_wrong("a stream that is gone is resumed");
+  }
+  if (!sink_.posted->work.empty()) is_wrong("something is posted to a stream that is gone");
+  for (const auto& event : reference_.server().events()) coverage_.saw(event);
   for (const auto& event : reference_.events()) coverage_.saw(event);
-  const auto& got = chain_.log(id_);
-  const auto& expected = reference_.log();
+  const auto& got = chain_.notes(id_).lines;
+  const auto& expected = reference_.server().log();
   const auto [at, want] = std::ranges::mismatch(got, expected);
   if (at == got.end() && want == expected.end()) return;
   is_wrong("the plugins' notes differ at line " + std::to_string(at - got.begin()) + "\n    expected " +
@@ -72,17 +174,19 @@ void CheckedStream::destroy() {
            (at == got.end() ? "nothing more" : *at));
 }
 
-void CheckedStream::compare(const Owed& owed, std::size_t replies_before, bool was_finished) {
-  std::deque<Answer> got(sink_.replies.begin() + static_cast<std::ptrdiff_t>(replies_before),
-                         sink_.replies.end());
-  for (const auto& reply : got) {
-    std::string text = reply.ShortDebugString();
+/// All that was sent since the last message, with what is owed for it so far.
+void CheckedStream::compare(const Owed& owed) {
+  std::deque<Answer> got(sink_.of_message.begin(), sink_.of_message.end());
+  for (; noted_ < got.size(); ++noted_) {
+    std::string text = got[noted_].ShortDebugString();
     if (text.size() > 400) text = text.substr(0, 400) + "…";
     note("<- " + text);
   }
-  if (sink_.status && !was_finished) note("<- finish " + sink_.status->ToString());
+  if (sink_.status) note("<- finish " + sink_.status->ToString());
   if (!sink_.wrong.empty()) is_wrong(sink_.wrong);
-  if (owed.end.has_value() != (sink_.status.has_value() && !was_finished)) {
+  compare_waiting();
+  compare_times(owed, got);
+  if (owed.end.has_value() != sink_.status.has_value()) {
     return is_wrong(owed.end ? "the stream did not end" : "the stream ended: " + sink_.status->ToString());
   }
   if (owed.end) {
@@ -90,8 +194,12 @@ void CheckedStream::compare(const Owed& owed, std::size_t replies_before, bool w
     if (sink_.status->code() != *owed.end) {
       is_wrong("ended with " + sink_.status->ToString() + ", not " + absl::StatusCodeToString(*owed.end));
     }
+    if (!owed.why.empty() && sink_.status->message() != owed.why) {
+      is_wrong("ended with '" + std::string(sink_.status->message()) + "', not '" + owed.why + "'");
+    }
   }
   if (owed.window_update && !(owed.end && got.empty())) {
+    if (got.empty() && waits()) return;  // it goes out beside the first reply
     if (got.empty() || !got.front().has_server_window_update())
       return is_wrong("flow_control_init was not answered");
     coverage_.saw("reply window update");
@@ -110,6 +218,39 @@ void CheckedStream::compare(const Owed& owed, std::size_t replies_before, bool w
     got.pop_back();
   }
   if (!got.empty() && !flow_control_) is_wrong("a reply that is not owed");
+}
+
+/// Does the stream stand still exactly when it has to, and wants to be woken at the right time?
+void CheckedStream::compare_waiting() {
+  if (sink_.status) return;
+  if (sink_.paused != reference_.waits()) is_wrong(sink_.paused ? "does not read on" : "does not wait");
+  if (sink_.posted->work.size() != reference_.posted()) is_wrong("another number of things is posted");
+  const auto timer = reference_.timer();
+  const auto in_text = [](const std::optional<Time>& time) {
+    return time ? std::to_string(*time) + " ms" : std::string("none");
+  };
+  std::optional<Time> got;
+  if (sink_.timer) got = static_cast<Time>((*sink_.timer - kBegin) / std::chrono::milliseconds(1));
+  if (got != timer) is_wrong("the timer is " + in_text(got) + ", not " + in_text(timer));
+}
+
+/// Takes from `got` what asks for more time.
+void CheckedStream::compare_times(const Owed& owed, std::deque<Answer>& got) {
+  std::vector<std::uint64_t> times;
+  for (auto reply = got.begin(); reply != got.end();) {
+    if (!reply->has_override_message_timeout()) {
+      ++reply;
+      continue;
+    }
+    const auto& time = reply->override_message_timeout();
+    constexpr std::int64_t kMillis = 1000;
+    constexpr std::int64_t kNanosecondsOfMilli = 1000000;
+    times.push_back(
+        static_cast<std::uint64_t>(time.seconds() * kMillis + time.nanos() / kNanosecondsOfMilli));
+    got.erase(reply);
+    reply = got.begin();
+  }
+  if (times != owed.more_time) is_wrong("other times are asked for than are owed");
 }
 
 /// Takes from `got` what answers `owed`.

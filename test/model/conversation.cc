@@ -24,10 +24,17 @@ bool Conversation::step() {
   const bool request = arrives(Side::kRequest);
   const bool response = arrives(Side::kResponse);
   const bool gives_back = !stream_.status() && model_.can_give_back();
-  const std::size_t choices[] = {request ? 2U : 0U, response ? 2U : 0U, model_.sent().empty() ? 0U : 3U,
-                                 stream_.replies().empty() ? 0U : 3U, gives_back ? 1U : 0U};
+  const bool reads = !model_.sent().empty() && !stream_.waits();
+  const std::size_t choices[] = {request ? 2U : 0U,    response ? 2U : 0U,
+                                 reads ? 3U : 0U,      stream_.replies().empty() ? 0U : 3U,
+                                 gives_back ? 1U : 0U, stream_.weight()};
   std::size_t sum = 0;
   for (const std::size_t weight : choices) sum += weight;
+  if (sum == 0 && stream_.waits()) {
+    coverage_.saw("nobody came for who waits");
+    cut_off_ = true;
+    stream_.cancel(engine::Cancel::kPeer);
+  }
   if (sum == 0) return false;
   ++happened_;
   std::size_t choice = 0;
@@ -45,9 +52,12 @@ bool Conversation::step() {
     case 3:
       deliver_reply();
       break;
-    default:
+    case 4:
       coverage_.saw("window given back");
       model_.give_back();
+      break;
+    default:
+      stream_.happen(random_);
   }
   return wrong().empty();
 }
@@ -89,6 +99,8 @@ void Conversation::end_of_server() {
 
 bool Conversation::cut() {
   if (case_.cut == Case::Cut::kNone || happened_ < case_.cut_after) return false;
+  // What comes behind the messages waits with them.
+  if (case_.cut == Case::Cut::kHalfClose && stream_.waits()) return false;
   cut_off_ = true;
   switch (case_.cut) {
     case Case::Cut::kHalfClose:

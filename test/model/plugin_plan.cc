@@ -15,8 +15,8 @@ std::string phase_name(std::uint32_t phase) {
 }
 
 std::string to_string(Outcome outcome) {
-  static const std::vector<std::string> kNames = {"continue", "finish",        "reply",         "fail",
-                                                  "throw",    "reply without", "unknown action"};
+  static const std::vector<std::string> kNames = {
+      "continue", "finish", "reply", "fail", "throw", "reply without", "suspend without", "unknown action"};
   return kNames.at(static_cast<std::size_t>(outcome));
 }
 
@@ -30,6 +30,16 @@ std::string to_string(const Step& step) {
   }
   if (step.kind == Step::Kind::kSkip) return name + " phases " + std::to_string(step.phases);
   return name + " " + readable(step.name) + "=" + readable(step.value);
+}
+
+std::string to_string(const Pause& pause) {
+  std::string text = "waits";
+  if (pause.after) text += " " + std::to_string(*pause.after) + " ms";
+  if (pause.resumes_at_once) text += " resuming at once";
+  if (pause.asks_twice) text += " asking twice";
+  if (pause.forgotten) text += " and forgets it";
+  if (pause.left_alone) text += " left alone";
+  return text;
 }
 
 std::string to_string(const PluginPlan& plan) {
@@ -47,7 +57,15 @@ std::string to_string(const PluginPlan& plan) {
     if (what.holds != 0) text += " holds " + absl::StrCat(absl::Hex(what.holds));
     if (what.holds_at_end) text += " at the end too";
     if (what.busy != ~0U) text += " busy " + absl::StrCat(absl::Hex(what.busy));
+    if (what.takes != 0) text += " takes " + std::to_string(what.takes) + " ms";
     for (const Step& step : what.steps) text += " " + to_string(step) + ",";
+    if (what.waits != 0) {
+      text += " at calls " + absl::StrCat(absl::Hex(what.waits));
+      for (const Pause& pause : what.pauses) text += " " + to_string(pause) + ",";
+      for (const Step& step : what.steps_resumed) text += " resumed " + to_string(step) + ",";
+    }
+    if (phase < plan.timeouts.size() && plan.timeouts[phase] != 0)
+      text += " within " + std::to_string(plan.timeouts[phase]) + " ms,";
     text += " " + to_string(what.outcome);
     if (what.outcome != Outcome::kContinue) text += " at call " + std::to_string(what.outcome_at);
     if (what.outcome == Outcome::kReply) {

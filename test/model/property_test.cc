@@ -32,6 +32,7 @@ struct Finding {
   std::string transcript;
 };
 using Property = std::function<Finding(const Case&, Coverage&)>;
+using Maker = std::function<Case(std::uint64_t seed, std::size_t size)>;
 
 /// The smallest case that still fails, as far as leaving things out one by one leads.
 Case shrink(Case a_case, const Property& property) {
@@ -46,14 +47,15 @@ Case shrink(Case a_case, const Property& property) {
   return a_case;
 }
 
-void check(const Property& property, std::uint64_t cases, Coverage& coverage) {
+void check(const Property& property, std::uint64_t cases, Coverage& coverage,
+           const Maker& make = random_case) {
   constexpr std::uint64_t kLargest = 8;
   const std::uint64_t first = from_environment("EXTPROCD_PROPERTY_SEED", 1);
   cases = from_environment("EXTPROCD_PROPERTY_CASES", cases);
   const std::uint64_t size = from_environment("EXTPROCD_PROPERTY_SIZE", 0);
   for (std::uint64_t i = 0; i < cases; ++i) {
     const std::uint64_t size_here = size != 0 ? size : 1 + i * kLargest / cases;
-    const Case a_case = random_case(first + i, size_here);
+    const Case a_case = make(first + i, size_here);
     if (property(a_case, coverage).wrong.empty()) continue;
     const Case small = shrink(a_case, property);
     Coverage unused;
@@ -91,7 +93,11 @@ Finding converse(const Case& a_case, Coverage& coverage) {
   while (conversation.step()) {
   }
   conversation.finish();
-  return {conversation.wrong(), conversation.transcript()};
+  std::string wrong = conversation.wrong();
+  if (wrong.empty()) wrong = chain.leftovers();
+  if (wrong.empty() && chain.ignored_resumes() != conversation.ignored_resumes())
+    wrong = "another number of resumes counts as ignored";
+  return {wrong, conversation.transcript()};
 }
 
 TEST_F(PropertyTest,
@@ -165,6 +171,48 @@ TEST_F(PropertyTest,
               20);
 }
 
+Case waiting_case(std::uint64_t seed, std::size_t size) {
+  return with_waits(random_case(seed, size), seed, size);
+}
+
+TEST_F(PropertyTest, plugins_that_wait_change_no_reply_and_get_each_callback_that_they_are_owed) {
+  Coverage coverage;
+  check(converse, 12000, coverage, waiting_case);
+  print(coverage);
+  if (HasFatalFailure()) return;
+  std::vector<std::string> waits;
+  for (std::uint32_t phase = 0; phase < EXTPROC_LOCAL_REPLY; ++phase)
+    waits.push_back("waited in " + phase_name(phase));
+  expect_seen(coverage, waits, 100);
+  expect_seen(coverage,
+              {"resumed",
+               "resumed by its timer",
+               "timer of a wait that is resumed already",
+               "resumed twice",
+               "resumed too late",
+               "resume overtaken by the end of the wait",
+               "timeout of the plugin",
+               "deadline of the chain",
+               "too late without waiting",
+               "more time asked for",
+               "suspension forgotten",
+               "cancelled while it waited",
+               "nobody came for who waits",
+               "outcome suspend without",
+               "policy fail",
+               "policy deny",
+               "policy deny too late",
+               "policy skip",
+               "reply immediate",
+               "headers wait for the body",
+               "bytes that nothing carries",
+               "held by stream",
+               "changes taken back",
+               "ended early",
+               "end DEADLINE_EXCEEDED"},
+              50);
+}
+
 /// A stream whose messages are broken, and a legal conversation beside it through the same chain.
 Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
   Case legal = a_case;
@@ -197,13 +245,19 @@ Finding disturb_one_of_two(const Case& a_case, Coverage& coverage) {
   bool goes_on = true;
   while (victim.wrong().empty() && (goes_on || next != messages.end())) {
     if (next != messages.end() && (!goes_on || random.one_in(2))) {
-      victim.receive(*next++);
+      if (victim.weight() > 0 && (victim.waits() || random.one_in(2))) {
+        victim.happen(random);
+      } else if (victim.waits()) {
+        next = messages.end();  // for ever
+      } else {
+        victim.receive(*next++);
+      }
     } else {
       goes_on = neighbour.step();
       outlived = outlived || (goes_on && victim.status());
     }
   }
-  if (random.one_in(3)) {
+  if (victim.waits() || random.one_in(3)) {
     victim.cancel(engine::Cancel::kPeer);
   } else {
     victim.half_close();
@@ -226,6 +280,17 @@ TEST_F(PropertyTest, broken_sequences_end_their_own_stream_with_invalid_argument
                "disturbed: flipped bit", "disturbed: garbage", "protocol error: unreadable",
                "protocol error: out of order", "end INVALID_ARGUMENT", "neighbour went on"},
               100);
+}
+
+TEST_F(PropertyTest, broken_sequences_harm_no_other_stream_when_plugins_wait) {
+  Coverage coverage;
+  check(disturb_one_of_two, 3000, coverage, waiting_case);
+  print(coverage);
+  if (HasFatalFailure()) return;
+  expect_seen(coverage,
+              {"protocol error: unreadable", "protocol error: out of order", "end INVALID_ARGUMENT",
+               "neighbour went on", "resumed", "timeout of the plugin", "cancelled while it waited"},
+              50);
 }
 
 }  // namespace

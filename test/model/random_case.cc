@@ -263,6 +263,52 @@ Case random_case(std::uint64_t seed, std::size_t size) {
   return a_case;
 }
 
+namespace {
+
+Pause random_pause(Random& random) {
+  Pause pause;
+  if (random.one_in(3)) pause.after = static_cast<std::uint32_t>(random.below(60));
+  pause.resumes_at_once = random.one_in(5);
+  pause.asks_twice = random.one_in(6);
+  pause.forgotten = random.one_in(10);
+  pause.left_alone = random.one_in(4);
+  return pause;
+}
+
+void plan_waits(Random& random, const Case& a_case, PluginPlan& plan, std::size_t size) {
+  for (std::uint32_t phase = 0; phase < EXTPROC_PHASE_COUNT; ++phase) {
+    PhasePlan& what = plan.phase[phase];
+    if (random.one_in(25)) what.outcome = Outcome::kSuspendWithoutHandle;
+    if (random.one_in(8)) what.takes = static_cast<std::uint32_t>(random.below(40));
+    if (phase < plan.timeouts.size() && random.one_in(3)) {
+      plan.timeouts[phase] = static_cast<std::uint32_t>(random.between(1, 50));
+    }
+    if (random.one_in(2)) continue;
+    what.waits = random.one_in(2) ? ~0U : static_cast<std::uint32_t>(random.below(std::size_t{1} << 32));
+    for (std::size_t i = random.one_in(4) ? random.between(2, 3) : 1; i > 0; --i)
+      what.pauses.push_back(random_pause(random));
+    // Who returns EXTPROC_SUSPEND with a handle forgets nothing.
+    for (Pause& pause : what.pauses)
+      pause.forgotten = pause.forgotten && what.outcome != Outcome::kSuspendWithoutHandle;
+    for (std::size_t i = random.below(size + 1); i > 0; --i)
+      what.steps_resumed.push_back(random_step(random, a_case, phase));
+  }
+}
+
+}  // namespace
+
+Case with_waits(Case a_case, std::uint64_t seed, std::size_t size) {
+  constexpr std::uint64_t kOther = 0x9e3779b97f4a7c15;  // than what made the case
+  Random random(seed ^ kOther);
+  if (random.one_in(2)) a_case.setup.deadline = random.between(1, 150);
+  // What is asked for is a whole number of milliseconds, half and tenth of the usual time too.
+  if (random.one_in(2)) a_case.setup.message_timeout = 10 * random.between(1, 8);
+  if (random.one_in(2)) a_case.setup.max_message_timeout = random.between(1, 200);
+  for (PluginPlan& plan : a_case.plugins) plan_waits(random, a_case, plan, size);
+  if (a_case.cut != Case::Cut::kNone) a_case.cut_after = static_cast<std::uint32_t>(random.below(40));
+  return a_case;
+}
+
 std::string to_string(const Case& a_case) {
   const FilterSettings& settings = a_case.settings;
   std::string text = "filter:";
@@ -280,6 +326,11 @@ std::string to_string(const Case& a_case) {
   if (!a_case.setup.early_end) text += " no early end";
   if (a_case.exchange.local_reply) text += " local reply";
   if (a_case.exchange.upgrade) text += " upgrade";
+  if (a_case.setup.deadline != 0) text += " deadline " + std::to_string(a_case.setup.deadline) + " ms";
+  if (a_case.setup.message_timeout != 0) {
+    text += " message_timeout " + std::to_string(a_case.setup.message_timeout) + " ms, at most " +
+            std::to_string(a_case.setup.max_message_timeout) + " ms";
+  }
   text += " buffer_limit " + std::to_string(settings.buffer_limit);
   for (const auto& name : settings.withheld) text += " withholds " + name;
   text += "\n";
@@ -326,6 +377,18 @@ std::vector<Case> reductions(const Case& a_case) {
       if (what.outcome != Outcome::kContinue)
         add([&](Case& copy) { copy.plugins[i].phase[phase].outcome = Outcome::kContinue; });
       if (what.holds != 0) add([&](Case& copy) { copy.plugins[i].phase[phase].holds = 0; });
+      if (what.takes != 0) add([&](Case& copy) { copy.plugins[i].phase[phase].takes = 0; });
+      if (what.waits != 0) {
+        add([&](Case& copy) {
+          copy.plugins[i].phase[phase].waits = 0;
+          copy.plugins[i].phase[phase].pauses.clear();
+        });
+      }
+      if (what.pauses.size() > 1) add([&](Case& copy) { copy.plugins[i].phase[phase].pauses.pop_back(); });
+      if (!what.steps_resumed.empty())
+        add([&](Case& copy) { copy.plugins[i].phase[phase].steps_resumed.clear(); });
+      if (phase < a_case.plugins[i].timeouts.size() && a_case.plugins[i].timeouts[phase] != 0)
+        add([&](Case& copy) { copy.plugins[i].timeouts[phase] = 0; });
       if (what.busy != ~0U) add([&](Case& copy) { copy.plugins[i].phase[phase].busy = ~0U; });
       for (std::size_t step = 0; step < what.steps.size(); ++step) {
         add([&](Case& copy) {
@@ -338,6 +401,8 @@ std::vector<Case> reductions(const Case& a_case) {
   for (const auto side : {0, 1}) {
     if (a_case.setup.stated_modes[side]) add([&](Case& copy) { copy.setup.stated_modes[side].reset(); });
   }
+  if (a_case.setup.deadline != 0) add([](Case& copy) { copy.setup.deadline = 0; });
+  if (a_case.setup.message_timeout != 0) add([](Case& copy) { copy.setup.message_timeout = 0; });
   for (const auto member : {&HttpExchange::request, &HttpExchange::response}) {
     const HttpMessage& message = a_case.exchange.*member;
     const bool grpc = a_case.settings.grpc_data_plane;

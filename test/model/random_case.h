@@ -25,6 +25,9 @@ struct Case {
 /// A case, the same for the same numbers. `size` bounds how many chunks and host calls there are.
 Case random_case(std::uint64_t seed, std::size_t size);
 
+/// The same case, but plugins wait in it, take their time, and have not always enough of it.
+Case with_waits(Case a_case, std::uint64_t seed, std::size_t size);
+
 /// A case to read.
 std::string to_string(const Case& a_case);
 

@@ -65,28 +65,43 @@ void ServerReference::change(Headers& headers, const std::vector<Step>& steps) {
   }
 }
 
-Owed ServerReference::receive(const std::string& bytes) {
+Owed ServerReference::receive(const std::string& bytes, Time now, const std::vector<WaitEnd>& ends) {
   Owed owed;
-  if (life_ != Life::kOpen) return owed;
+  time_ = now;
+  ends_ = ends;
+  ended_ = 0;
+  waiting_.reset();
+  try {
+    take(bytes, owed);
+  } catch (const Waits&) {
+    // What is owed so far.
+  }
+  return owed;
+}
+
+void ServerReference::take(const std::string& bytes, Owed& owed) {
+  if (life_ != Life::kOpen) return;
   ProcessingRequest message;
   if (!message.ParseFromString(bytes)) {
     events_.emplace_back("protocol error: unreadable");
     end(absl::StatusCode::kInvalidArgument, EXTPROC_END_PROTOCOL, owed);
-    return owed;
+    return;
   }
   if (std::exchange(first_, false)) take_in_first(message, owed);
-  if (message.request_case() == ProcessingRequest::REQUEST_NOT_SET) return owed;
+  if (message.request_case() == ProcessingRequest::REQUEST_NOT_SET) return;
   Headers headers;
   const Incoming incoming = split(message, headers);
   if (flow(incoming.side).closed) {
     events_.emplace_back("message of a replaced direction");
-    return owed;
+    return;
   }
   if (!in_order(incoming)) {
     events_.emplace_back("protocol error: out of order");
     end(absl::StatusCode::kInvalidArgument, EXTPROC_END_PROTOCOL, owed);
-    return owed;
+    return;
   }
+  const bool streamed = mode(incoming.side) && is_duplex(*mode(incoming.side));
+  has_timer_ = !observing_ && !grpc_data_plane_ && !streamed;
   original_[incoming.phase] = headers;
   came_[incoming.phase] = true;
   if (is_headers(incoming.phase)) {
@@ -97,7 +112,6 @@ Owed ServerReference::receive(const std::string& bytes) {
     on_trailers(incoming, owed);
   }
   if (life_ == Life::kOpen) end_early(owed);
-  return owed;
 }
 
 void ServerReference::take_in_first(const ProcessingRequest& message, Owed& owed) {
@@ -410,25 +424,46 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
   const Draft before = draft_;
   const PhasePlan& what = plan.phase[phase];
   const std::uint32_t number = plugin.calls[phase]++;
-  write(position, phase_name(phase) + flag_names(flags) + " sees " +
-                      (body != nullptr ? pieces_seen(body->shown(), of_messages(side_of(phase)))
-                                       : to_string(visible(phase))));
-  if (has_bit(what.busy, number)) take_steps(position, phase, what, body);
+  const Time began = time_;
+  const auto seen = [&] {
+    return body != nullptr ? pieces_seen(body->shown(), of_messages(side_of(phase)))
+                           : to_string(visible(phase));
+  };
+  write(position, phase_name(phase) + flag_names(flags) + " sees " + seen());
+  if (has_bit(what.busy, number)) take_steps(position, phase, what.steps, body);
+  time_ += what.takes;
+  const std::size_t pauses = has_bit(what.waits, number) ? what.pauses.size() : 0;
+  for (std::size_t pause = 0; pause < pauses && suspends(position, phase, pause, began); ++pause) {
+    const WaitEnd end = wait();
+    if (end.kind != WaitEnd::Kind::kResumed) {
+      write(position, phase_name(phase) + " cancelled, reason " + std::to_string(EXTPROC_CANCEL_TIMEOUT));
+      draft_ = before;
+      why_ = why_too_late(position, phase, end);
+      return failed(kDeadlineExceeded);
+    }
+    write(position, phase_name(phase) + flag_names(flags) + " resumed with " + std::to_string(end.token) +
+                        " sees " + seen());
+    take_steps(position, phase, what.steps_resumed, body);
+    time_ += what.takes;
+  }
+  const std::uint32_t timeout = plan.timeouts.at(phase);
+  const bool too_late = timeout != 0 && time_ - began > timeout;
 
   const bool may_hold = what.holds_at_end || (flags & (EXTPROC_END_OF_BODY | EXTPROC_END_OF_STREAM)) == 0;
   const bool holds = may_hold && has_bit(what.holds, number);
   const Outcome outcome = number == what.outcome_at ? what.outcome : Outcome::kContinue;
   if (outcome != Outcome::kContinue) events_.push_back("outcome " + to_string(outcome));
-  std::uint32_t code = 2;
+  std::uint32_t code = kUnknown;
   switch (outcome) {
     case Outcome::kFinish:
+      if (too_late) break;
       plugin.done = true;
       return Went::kOn;
     case Outcome::kReply: {
       const std::uint32_t status = reply_status(what);
       write(position, "reply -> " + std::to_string(status));
       events_.push_back("reply() answers " + std::to_string(status));
-      if (status != EXTPROC_OK) break;
+      if (status != EXTPROC_OK || too_late) break;
       const std::string name = "p" + std::to_string(position);
       reply(position,
             {.status = what.reply_status,
@@ -445,6 +480,14 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
     default:
       break;
   }
+  const bool answers =
+      outcome == Outcome::kContinue || outcome == Outcome::kReply || outcome == Outcome::kFinish;
+  if (answers && too_late) {
+    events_.emplace_back("too late without waiting");
+    draft_ = before;
+    why_ = why_too_late(position, phase, {WaitEnd::Kind::kTimeout, 0, 0});
+    return failed(kDeadlineExceeded);
+  }
   const bool goes_on = outcome == Outcome::kContinue || outcome == Outcome::kReply;
   if (goes_on && !holds) return Went::kOn;
   if (goes_on && is_headers(phase)) {
@@ -460,18 +503,65 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
   return failed(code);
 }
 
-void ServerReference::take_steps(std::size_t position, std::uint32_t phase, const PhasePlan& what,
+/// Does the callback that has taken its steps wait? Writes down what it is told on that.
+bool ServerReference::suspends(std::size_t position, std::uint32_t phase, std::size_t number, Time began) {
+  const Pause& pause = plans_[position].phase[phase].pauses[number];
+  if (phase == EXTPROC_LOCAL_REPLY) {
+    write(position, "suspend -> " + std::to_string(EXTPROC_UNSUPPORTED));
+    return false;
+  }
+  const std::size_t suspension = suspensions_++;
+  write(position, "suspend -> " + std::to_string(EXTPROC_OK));
+  if (pause.asks_twice) write(position, "suspend again -> " + std::to_string(EXTPROC_LIMIT));
+  if (pause.after) write(position, "resume_after -> " + std::to_string(EXTPROC_OK));
+  if (pause.resumes_at_once) {
+    write(position, "resume -> " + std::to_string(EXTPROC_OK));
+    resumed_at_once_.emplace_back(suspension, kTokenAtOnce + number);
+  }
+  if (pause.forgotten) {
+    events_.emplace_back("suspension forgotten");
+    return false;
+  }
+  Wait& wait = waiting_.emplace();
+  wait.suspension = suspension;
+  wait.position = position;
+  wait.phase = phase;
+  if (plans_[position].timeouts.at(phase) != 0) wait.until = began + plans_[position].timeouts.at(phase);
+  if (pause.after) wait.resume = time_ + *pause.after;
+  wait.token = kTokenOfTimer + number;
+  return true;
+}
+
+/// How the wait that has just begun ends.
+WaitEnd ServerReference::wait() {
+  if (ended_ == ends_.size()) throw Waits();
+  const WaitEnd end = ends_[ended_++];
+  waiting_.reset();
+  time_ = end.at;
+  return end;
+}
+
+std::string ServerReference::why_too_late(std::size_t position, std::uint32_t phase,
+                                          const WaitEnd& end) const {
+  if (end.kind == WaitEnd::Kind::kDeadline) {
+    return "did not answer before the chain's deadline, " + std::to_string(setup_.deadline) + "ms";
+  }
+  return "did not answer within " + std::to_string(plans_[position].timeouts.at(phase)) + "ms";
+}
+
+void ServerReference::take_steps(std::size_t position, std::uint32_t phase, const std::vector<Step>& steps,
                                  BodyCall* body) {
-  for (const Step& step : what.steps) {
+  for (const Step& step : steps) {
     write(position, to_string(step) + " -> " + std::to_string(take(position, step, phase, body)));
   }
-  if (body == nullptr || what.steps.empty()) return;
+  if (body == nullptr || steps.empty()) return;
   const std::uint32_t map = headers_of(side_of(phase));
   write(position, "headers now " + (came_[map] ? to_string(visible(map)) : "no headers"));
 }
 
 /// False: the chain stops here.
 bool ServerReference::fail(std::size_t position, std::uint32_t code, Owed& owed, bool can_skip) {
+  std::string why = std::exchange(why_, {});
   plugins_[position].done = true;
   config::FailurePolicy policy = plans_[position].on_error;
   if (policy == config::FailurePolicy::kSkip && !can_skip) policy = config::FailurePolicy::kFail;
@@ -489,6 +579,7 @@ bool ServerReference::fail(std::size_t position, std::uint32_t code, Owed& owed,
     return false;
   }
   end(static_cast<absl::StatusCode>(code), EXTPROC_END_FAILED, owed);
+  if (!observing_) owed.why = std::move(why);
   return false;
 }
 
@@ -512,7 +603,11 @@ void ServerReference::reply(std::size_t position, Owed::Immediate immediate, Owe
     for (const Step& step : what.steps) {
       write(i, to_string(step) + " -> " + std::to_string(take(i, step, map_, nullptr)));
     }
-    if (plugin.calls[map_]++ != what.outcome_at) continue;
+    time_ += what.takes;
+    const std::uint32_t number = plugin.calls[map_]++;
+    const bool tries_to_wait = has_bit(what.waits, number) && !what.pauses.empty();
+    if (tries_to_wait) static_cast<void>(suspends(i, map_, 0, time_));
+    if (number != what.outcome_at) continue;
     if (what.outcome == Outcome::kReply) write(i, "reply -> " + std::to_string(EXTPROC_TOO_LATE));
     const bool fine = what.outcome == Outcome::kContinue || what.outcome == Outcome::kFinish ||
                       what.outcome == Outcome::kReply;
@@ -583,16 +678,9 @@ bool ServerReference::wants(std::size_t position, std::uint32_t phase) const {
 /// Bytes of a mode in which the server says itself in how many pieces they go on, behind the headers if those waited.
 void ServerReference::let_go(Side side, Pieces body, bool end_of_stream, Owed& owed) {
   Flow& here = flow(side);
-  const bool some = !body.empty();
   append(here.behind, body);
   if (here.waiting) {
-    if (somebody_waits(side)) {
-      if (some) {
-        for (const auto& [key, value] : std::exchange(metadata_, {})) here.metadata_behind[key] = value;
-      }
-      return;
-    }
-    owed.metadata = std::exchange(here.metadata_behind, {});
+    if (somebody_waits(side)) return;
     send(*std::exchange(here.waiting, std::nullopt), owed);
   }
   body = std::exchange(here.behind, {});
@@ -729,6 +817,11 @@ void ServerReference::end(absl::StatusCode code, std::uint32_t reason, Owed& owe
 
 void ServerReference::end_plugins(std::uint32_t reason) {
   if (std::exchange(plugins_ended_, true)) return;
+  if (waiting_) {
+    write(waiting_->position,
+          phase_name(waiting_->phase) + " cancelled, reason " + std::to_string(EXTPROC_CANCEL_STREAM_OVER));
+    waiting_.reset();
+  }
   for (std::size_t i = plugins_.size(); i-- > 0;) {
     if (plugins_[i].begun) write(i, "end, reason " + std::to_string(reason));
   }

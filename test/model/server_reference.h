@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,11 +41,34 @@ struct Owed {
     Headers headers;
   };
 
-  bool window_update = false;  ///< flow_control_init is answered
-  std::vector<Reply> replies;  ///< in this order
+  bool window_update = false;            ///< flow_control_init is answered
+  std::vector<Reply> replies;            ///< in this order
+  std::vector<std::uint64_t> more_time;  ///< override_message_timeout, in milliseconds
   std::optional<Immediate> immediate;
   std::map<std::string, std::string> metadata;  ///< beside the replies
   std::optional<absl::StatusCode> end;          ///< the stream ends, behind the replies
+  std::string why;                              ///< with this text, if it has to have one
+};
+
+/// Simulated time, in milliseconds.
+using Time = std::uint64_t;
+
+/// How the wait of a plugin came to its end.
+struct WaitEnd {
+  enum class Kind : std::uint8_t { kResumed, kTimeout, kDeadline };
+  Kind kind = Kind::kResumed;
+  std::uint64_t token = 0;
+  Time at = 0;
+};
+
+/// A plugin that waits.
+struct Wait {
+  std::size_t suspension = 0;  ///< which of the stream's
+  std::size_t position = 0;    ///< of the plugin
+  std::uint32_t phase = 0;
+  std::optional<Time> until;   ///< by the plugin's own timeout
+  std::optional<Time> resume;  ///< when it is resumed by its own timer
+  std::uint64_t token = 0;     ///< with this
 };
 
 /// How the server is set up, as far as it changes what it does with a stream.
@@ -53,6 +77,9 @@ struct ServerSetup {
   std::array<std::optional<BodyMode>, 2> stated_modes;
   bool early_end = true;                                  ///< data_plane.early_end
   std::uint64_t max_held_bytes = std::uint64_t{4} << 20;  ///< server.limits.max_held_bytes
+  Time deadline = 0;                                      ///< of the chain; 0: none
+  Time message_timeout = 0;                               ///< data_plane.message_timeout
+  Time max_message_timeout = 0;                           ///< data_plane.max_message_timeout
 };
 
 /// Foretells what a server with a chain of planned plugins does with a stream, from the messages alone, in the plainest
@@ -61,9 +88,20 @@ class ServerReference {
  public:
   using ProcessingRequest = envoy::service::ext_proc::v3::ProcessingRequest;
 
+  /// `plans` outlive the reference.
   ServerReference(const std::vector<PluginPlan>& plans, ServerSetup setup);
 
-  Owed receive(const std::string& bytes);
+  /// A message that comes at some time. `ends`: how the waits that come up while it is handled end, one after the other.
+  /// Where there are more waits than that, the handling stops, and the rest is undefined: waiting() says for what.
+  Owed receive(const std::string& bytes, Time now = 0, const std::vector<WaitEnd>& ends = {});
+  [[nodiscard]] const std::optional<Wait>& waiting() const { return waiting_; }
+  /// How many suspensions there were, and those that a callback resumed itself, with what.
+  [[nodiscard]] std::size_t suspensions() const { return suspensions_; }
+  [[nodiscard]] const std::vector<std::pair<std::size_t, std::uint64_t>>& resumed_at_once() const {
+    return resumed_at_once_;
+  }
+  /// Can the data plane be asked for more time to answer the message that waits?
+  [[nodiscard]] bool has_timer() const { return has_timer_; }
   Owed half_close();
   void cancel(bool shutdown);
 
@@ -118,10 +156,9 @@ class ServerReference {
     bool closed = false;  // its body was replaced
     bool access_judged = false;
     bool headers_came = false;
-    bool end_told = false;                               // to the plugins, of the body
-    std::optional<Owed::Reply> waiting;                  // the reply to headers that wait for the body
-    Pieces behind;                                       // what is to go on behind them
-    std::map<std::string, std::string> metadata_behind;  // beside that
+    bool end_told = false;               // to the plugins, of the body
+    std::optional<Owed::Reply> waiting;  // the reply to headers that wait for the body
+    Pieces behind;                       // what is to go on behind them
     std::optional<std::string> replacement;
     bool without_length = false;
     bool waited = false;
@@ -135,9 +172,14 @@ class ServerReference {
     std::optional<std::string> replacement;
     bool clear_route_cache = false;
   };
+  static constexpr std::uint32_t kUnknown = 2;
+  static constexpr std::uint32_t kDeadlineExceeded = 4;
   static constexpr std::uint32_t kFailedPrecondition = 9;
+  /// Thrown where a plugin waits and it is not known yet how that ends.
+  struct Waits {};
   enum class Went : std::uint8_t { kOn, kHeld, kFailed, kStopped };
 
+  void take(const std::string& bytes, Owed& owed);
   static Incoming split(const ProcessingRequest& message, Headers& headers);
   void take_in_first(const ProcessingRequest& message, Owed& owed);
   [[nodiscard]] bool in_order(const Incoming& incoming);
@@ -151,7 +193,10 @@ class ServerReference {
   [[nodiscard]] bool run_stage(std::size_t position, Side side, std::uint32_t flags, Pieces& body,
                                Owed& owed);
   Went call(std::size_t position, std::uint32_t phase, std::uint32_t flags, BodyCall* body, Owed& owed);
-  void take_steps(std::size_t position, std::uint32_t phase, const PhasePlan& what, BodyCall* body);
+  void take_steps(std::size_t position, std::uint32_t phase, const std::vector<Step>& steps, BodyCall* body);
+  [[nodiscard]] bool suspends(std::size_t position, std::uint32_t phase, std::size_t number, Time began);
+  WaitEnd wait();
+  [[nodiscard]] std::string why_too_late(std::size_t position, std::uint32_t phase, const WaitEnd& end) const;
   [[nodiscard]] bool fail(std::size_t position, std::uint32_t code, Owed& owed, bool can_skip = true);
   [[nodiscard]] bool too_large(std::size_t position, Side side, Owed& owed);
   void reply(std::size_t position, Owed::Immediate immediate, Owed& owed);
@@ -189,11 +234,20 @@ class ServerReference {
   Flow& flow(Side side) { return flows_[index(side)]; }
   [[nodiscard]] const Flow& flow(Side side) const { return flows_[index(side)]; }
 
-  const std::vector<PluginPlan> plans_;
+  const std::vector<PluginPlan>& plans_;
   const ServerSetup setup_;
   std::vector<Plugin> plugins_;
   std::vector<std::string> log_;
   std::vector<std::string> events_;
+
+  Time time_ = 0;
+  std::vector<WaitEnd> ends_;  // of the message at hand
+  std::size_t ended_ = 0;      // waits
+  std::optional<Wait> waiting_;
+  std::size_t suspensions_ = 0;
+  std::vector<std::pair<std::size_t, std::uint64_t>> resumed_at_once_;
+  bool has_timer_ = false;
+  std::string why_;  // of the failure at hand, where its text is foretold
 
   Life life_ = Life::kOpen;
   bool first_ = true;
