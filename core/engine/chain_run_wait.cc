@@ -78,7 +78,7 @@ std::optional<uint64_t> ChainRun::take_resume_timer() {
   const uint64_t token = waiting_->timer->token;
   waiting_->timer.reset();
   const PluginHost& host = *chain_.links()[waiting_->position].host;
-  if (!host.suspensions().is_waiting(waiting_->handle)) return std::nullopt;
+  if (!host.suspensions().claim(waiting_->handle)) return std::nullopt;
   return token;
 }
 

@@ -54,6 +54,13 @@ bool Suspensions::resume(Handle handle, uint64_t token) {
   return true;
 }
 
+bool Suspensions::claim(Handle handle) {
+  const std::lock_guard lock(mutex_);
+  Place* const place = find(handle);
+  if (place == nullptr || place->resumed) return false;
+  return place->resumed = true;
+}
+
 bool Suspensions::is_waiting(Handle handle) const {
   const std::lock_guard lock(mutex_);
   const Place* const place = find(handle);

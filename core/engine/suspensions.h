@@ -32,6 +32,8 @@ class Suspensions {
   Handle open(std::shared_ptr<Executor> executor, Waiter& waiter);
   /// Has the waiter's resumed() called. False: nobody waits for the handle, or it was resumed before.
   bool resume(Handle handle, uint64_t token);
+  /// Resumes it for who goes on by himself: nobody else can any more, and resumed() is not called. False as above.
+  bool claim(Handle handle);
   /// Has nobody resumed it yet?
   [[nodiscard]] bool is_waiting(Handle handle) const;
   /// Ends the suspension. False: it was resumed, and resumed() has been, or will be, called.

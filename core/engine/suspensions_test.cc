@@ -57,6 +57,20 @@ TEST(Suspensions, a_closed_or_unknown_handle_resumes_nobody) {
   EXPECT_EQ(waiter.times, 0);
 }
 
+TEST(Suspensions, who_claims_a_handle_is_the_one_who_resumes_it) {
+  Suspensions suspensions;
+  Counter waiter;
+  const auto handle = suspensions.open(std::make_shared<InlineExecutor>(), waiter);
+  EXPECT_TRUE(suspensions.claim(handle));
+  EXPECT_FALSE(suspensions.is_waiting(handle));
+  EXPECT_FALSE(suspensions.resume(handle, 0));
+  EXPECT_FALSE(suspensions.claim(handle));
+  const auto resumed = suspensions.open(std::make_shared<InlineExecutor>(), waiter);
+  EXPECT_TRUE(suspensions.resume(resumed, 0));
+  EXPECT_FALSE(suspensions.claim(resumed));
+  EXPECT_EQ(waiter.times, 1);
+}
+
 TEST(Suspensions, no_handle_comes_twice_though_places_do) {
   Suspensions suspensions;
   Counter waiter;

@@ -75,8 +75,7 @@ max_message_timeout = "2s"
   EXPECT_THAT(describe(generation),
               AllOf(HasSubstr("  deadline 1800ms for what plugins wait for\n"),
                     HasSubstr("    message_timeout: 0.25s\n    max_message_timeout: 2s\n"),
-                    HasSubstr("     timeout  20ms\n"),
-                    HasSubstr("     timeout  request_headers 1000ms\n")));
+                    HasSubstr("     timeout  20ms\n"), HasSubstr("     timeout  request_headers 1000ms\n")));
 }
 
 TEST_F(DescribeTest, settings_ask_for_what_the_plugins_and_the_choice_of_chains_need) {
