@@ -36,15 +36,33 @@ class Input {
 };
 
 /// What the peer does next: the first byte of each step in the conversation.
-enum class Step : uint8_t { kMessage, kHalfClose, kCancelByPeer, kCancelByShutdown };
+enum class Step : uint8_t {
+  kMessage,
+  kHalfClose,
+  kCancelByPeer,
+  kCancelByShutdown,
+  kTimePasses,
+  kTimerFires,
+  kPostedWork,
+  kResume
+};
 
 /// Step::kMessage takes most values, so that changes of a byte rarely end a conversation.
-inline Step step_of(uint8_t byte) { return byte < 253 ? Step::kMessage : static_cast<Step>(byte - 252); }
+inline Step step_of(uint8_t byte) {
+  constexpr uint8_t kFirstOfWaiting = 237;
+  constexpr uint8_t kOfEach = 4;
+  if (byte < kFirstOfWaiting) return Step::kMessage;
+  if (byte < 253) {
+    return static_cast<Step>(static_cast<int>(Step::kTimePasses) + (byte - kFirstOfWaiting) / kOfEach);
+  }
+  return static_cast<Step>(byte - 252);
+}
 
 /// The head of a conversation: what the plugins do, and in what surroundings.
 struct Head {
   uint8_t policies = 0;  ///< of the first plugin, times 3, plus that of the second
-  uint8_t metadata = 0;  ///< which gRPC metadata the stream has
+  uint8_t metadata =
+      0;  ///< which gRPC metadata the stream has; above that, bits: timeouts, deadline, message_timeout
   uint8_t access =
       0;  ///< to bodies: two bits each, less one, of the first plugin's request, response, the second's
   uint8_t data_plane = 0;  ///< bits: pieces of local replies, mode overrides, more time, body modes stated
@@ -74,5 +92,9 @@ inline std::string write_message(std::string_view message) {
   return bytes.append(message.substr(0, size));
 }
 inline std::string write_half_close() { return "\xfd"; }
+inline std::string write_timer() { return "\xf1"; }
+inline std::string write_posted_work() { return "\xf5"; }
+/// Of the handle with this number, counted from 0.
+inline std::string write_resume(uint8_t handle) { return {'\xf9', static_cast<char>(handle)}; }
 
 }  // namespace extprocd::fuzz

@@ -17,6 +17,7 @@ bool is_duplex(const std::optional<wire::BodyMode>& mode) { return mode && wire:
 }  // namespace
 
 void JudgingSink::expect_answer_to(std::string_view message) {
+  asked_for_time_ = false;
   wire::RequestView view;
   if (!view.parse(message).ok()) return;
   if (!std::exchange(started_, true)) {
@@ -52,12 +53,14 @@ void JudgingSink::expect_answer_to(std::string_view message) {
 
 void JudgingSink::send(const wire::Pieces& message) {
   require(!observing_, "nothing is sent in observability mode");
-  require(!finished, "nothing is sent after the end");
+  require(!finished && !over_, "nothing is sent after the end");
   require(!replied, "nothing is sent after a local reply");
   ProcessingResponse reply;
   require(reply.ParseFromString(message.joined()), "a reply can be parsed");
   last = reply;
   judge_override(reply);
+  if (reply.has_override_message_timeout())
+    require(!std::exchange(asked_for_time_, true), "more time is asked for once a message");
   switch (reply.response_case()) {
     case ProcessingResponse::kRequestHeaders:
       return judge_reply(flows_[0], kHeaders, reply);
@@ -134,10 +137,26 @@ void JudgingSink::judge_override(const ProcessingResponse& reply) {
 }
 
 void JudgingSink::finish(const absl::Status& status) {
-  require(!finished, "a stream ends once");
+  require(!finished && !over_, "a stream ends once");
   require(status.message().size() < 4096, "a status' text is short");
   require(!observing_ || status.ok(), "observability mode ends with OK");
   finished = true;
+  over_ = true;
+}
+
+void JudgingSink::pause_reading() {
+  require(!over_, "a stream that is over does not pause");
+  require(!std::exchange(paused, true), "a stream pauses once");
+}
+
+void JudgingSink::resume_reading() {
+  require(!over_, "a stream that is over does not read on");
+  require(std::exchange(paused, false), "a stream reads on if it paused");
+}
+
+void JudgingSink::set_timer(std::optional<engine::Clock::time_point> at) {
+  require(!over_, "a stream that is over sets no timer");
+  timer = at;
 }
 
 }  // namespace extprocd::fuzz

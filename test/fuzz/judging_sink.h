@@ -1,12 +1,17 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
@@ -32,7 +37,23 @@ class JudgingSink final : public engine::Sink {
 
   void send(const wire::Pieces& message) override;
   void finish(const absl::Status& status) override;
+  std::shared_ptr<engine::Executor> executor() override { return posted; }
+  void pause_reading() override;
+  void resume_reading() override;
+  void set_timer(std::optional<engine::Clock::time_point> at) override;
+  [[nodiscard]] engine::Clock::time_point now() const override { return time; }
+  /// The stream gets no call any more, and makes none.
+  void cancelled() { over_ = true; }
 
+  /// Keeps what is posted to the stream's thread.
+  struct Posted final : engine::Executor {
+    void post(std::function<void()> one) override { work.push_back(std::move(one)); }
+    std::deque<std::function<void()>> work;
+  };
+  std::shared_ptr<Posted> posted = std::make_shared<Posted>();
+  bool paused = false;
+  std::optional<engine::Clock::time_point> timer;
+  engine::Clock::time_point time{std::chrono::hours(1)};
   bool finished = false;
   bool replied = false;  ///< a local reply is complete
   int replies = 0;
@@ -52,9 +73,11 @@ class JudgingSink final : public engine::Sink {
   void judge_local_reply_piece(const ProcessingResponse& reply);
   void judge_override(const ProcessingResponse& reply);
 
+  bool over_ = false;
   bool started_ = false;
   bool observing_ = false;
   bool replies_in_pieces_ = false;
+  bool asked_for_time_ = false;  // to answer the message at hand
   std::array<Flow, 2> flows_;
 };
 
