@@ -15,13 +15,13 @@ Owed PatientReference::receive(const std::string& bytes, Time now) {
   message_ = bytes;
   came_ = now;
   ends_.clear();
-  asked_.clear();
+  asked_at_.reset();
   if (may_wait_) before_.emplace(*now_);
   return handle_message();
 }
 
 Owed PatientReference::handle_message() {
-  owed_ = now_->receive(message_, came_, ends_);
+  owed_ = now_->receive(message_, came_, ends_, asked_at_);
   timer_spent_ = false;
   for (const auto& [suspension, token] : now_->resumed_at_once()) {
     if (resumed_.insert(suspension).second) posted_.emplace_back(suspension, token);
@@ -32,7 +32,7 @@ Owed PatientReference::handle_message() {
 
 Owed PatientReference::owed() const {
   Owed all = owed_;
-  all.more_time = asked_;
+  if (asked_at_) all.more_time.push_back(asked_for_);
   return all;
 }
 
@@ -72,9 +72,11 @@ Owed PatientReference::timer_fired(Time now) {
   if (!waits()) return owed();
   if (const auto at = time_to_ask(); at && now >= *at) {
     // What is left until the deadline, and a tenth of the usual time for the way; at least something.
-    const Time wanted =
-        (came_ + setup_.deadline > now ? came_ + setup_.deadline - now : 0) + setup_.message_timeout / 10;
-    asked_.push_back(std::clamp<Time>(wanted, 1, setup_.max_message_timeout));
+    const auto until = static_cast<std::int64_t>(came_ + setup_.deadline + setup_.message_timeout / 10);
+    const std::int64_t wanted = until - static_cast<std::int64_t>(now);
+    asked_for_ = static_cast<Time>(
+        std::clamp<std::int64_t>(wanted, 1, static_cast<std::int64_t>(setup_.max_message_timeout)));
+    asked_at_ = now;
     saw("more time asked for");
   }
   const Wait wait = *now_->waiting();
@@ -114,10 +116,8 @@ std::optional<Time> PatientReference::deadline() const {
 }
 
 std::optional<Time> PatientReference::time_to_ask() const {
-  const bool stated = setup_.message_timeout != 0 && setup_.max_message_timeout != 0;
-  if (!stated || !now_->has_timer() || setup_.deadline <= setup_.message_timeout || !asked_.empty()) {
-    return std::nullopt;
-  }
+  const bool may_ask = setup_.message_timeout != 0 && now_->can_ask_for_time() && !asked_at_;
+  if (!may_ask || setup_.deadline <= setup_.message_timeout) return std::nullopt;
   return came_ + setup_.message_timeout / 2;
 }
 

@@ -57,7 +57,8 @@ class PatientReference {
   Time came_ = 0;
   std::vector<WaitEnd> ends_;
   Owed owed_;
-  std::vector<Time> asked_;   // of the data plane, for this message
+  std::optional<Time> asked_at_;  // for more time, for this message, on nobody's behalf
+  Time asked_for_ = 0;
   bool timer_spent_ = false;  // the plugin's own, of the wait at hand
 
   std::set<std::size_t> resumed_;

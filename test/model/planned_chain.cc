@@ -199,6 +199,8 @@ extproc_status PlannedPlugin::take(const Step& step, extproc_call* call, std::ui
       return body_.drop(call, step.size);
     case Step::Kind::kSkip:
       return control_.skip(call, step.phases);
+    case Step::Kind::kExtend:
+      return control_.extend_timeout(call, step.size);
   }
   return EXTPROC_INVALID;
 }

@@ -22,12 +22,13 @@ std::string to_string(Outcome outcome) {
 
 std::string to_string(const Step& step) {
   static const std::vector<std::string> kNames = {
-      "set",      "add",   "remove",  "replace body", "clear route cache",
-      "metadata", "write", "forward", "drop",         "skip"};
+      "set",     "add",  "remove", "replace body", "clear route cache", "metadata", "write",
+      "forward", "drop", "skip",   "extend"};
   const std::string& name = kNames.at(static_cast<std::size_t>(step.kind));
   if (step.kind == Step::Kind::kForward || step.kind == Step::Kind::kDrop) {
     return name + " " + (step.size == SIZE_MAX ? "all" : std::to_string(step.size));
   }
+  if (step.kind == Step::Kind::kExtend) return name + " by " + std::to_string(step.size) + " ms";
   if (step.kind == Step::Kind::kSkip) return name + " phases " + std::to_string(step.phases);
   return name + " " + readable(step.name) + "=" + readable(step.value);
 }

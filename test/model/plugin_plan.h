@@ -25,12 +25,13 @@ struct Step {
     kWrite,
     kForward,
     kDrop,
-    kSkip
+    kSkip,
+    kExtend
   };
   Kind kind = Kind::kSet;
   std::string name;          ///< of the header, or the metadata's key
   std::string value;         ///< likewise; the new body; what is written
-  std::size_t size = 0;      ///< bytes to forward or drop
+  std::size_t size = 0;      ///< bytes to forward or drop; milliseconds to ask for
   std::uint32_t phases = 0;  ///< EXTPROC_PHASE_BIT to skip
 };
 

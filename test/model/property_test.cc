@@ -195,6 +195,7 @@ TEST_F(PropertyTest, plugins_that_wait_change_no_reply_and_get_each_callback_tha
                "deadline of the chain",
                "too late without waiting",
                "more time asked for",
+               "more time asked for by a plugin",
                "suspension forgotten",
                "cancelled while it waited",
                "nobody came for who waits",

@@ -284,6 +284,12 @@ void plan_waits(Random& random, const Case& a_case, PluginPlan& plan, std::size_
       plan.timeouts[phase] = static_cast<std::uint32_t>(random.between(1, 50));
     }
     if (random.one_in(2)) continue;
+    if (random.one_in(6)) {
+      Step extend;
+      extend.kind = Step::Kind::kExtend;
+      extend.size = random.below(250);
+      (random.one_in(3) ? what.steps_resumed : what.steps).push_back(extend);
+    }
     what.waits = random.one_in(2) ? ~0U : static_cast<std::uint32_t>(random.below(std::size_t{1} << 32));
     for (std::size_t i = random.one_in(4) ? random.between(2, 3) : 1; i > 0; --i)
       what.pauses.push_back(random_pause(random));

@@ -65,12 +65,16 @@ void ServerReference::change(Headers& headers, const std::vector<Step>& steps) {
   }
 }
 
-Owed ServerReference::receive(const std::string& bytes, Time now, const std::vector<WaitEnd>& ends) {
+Owed ServerReference::receive(const std::string& bytes, Time now, const std::vector<WaitEnd>& ends,
+                              std::optional<Time> asked) {
   Owed owed;
   time_ = now;
   ends_ = ends;
   ended_ = 0;
   waiting_.reset();
+  asked_ = asked;
+  to_ask_for_.reset();
+  asked_by_plugin_ = false;
   try {
     take(bytes, owed);
   } catch (const Waits&) {
@@ -204,6 +208,7 @@ void ServerReference::on_headers(const Incoming& incoming, Owed& owed) {
   begin_phase(side, incoming.phase);
   if (body_follows && !judge_access(side, owed)) return;
   if (!run_chain(incoming.phase, incoming.end_of_stream ? EXTPROC_END_OF_STREAM : 0, owed)) return;
+  ask_for_time(owed);
   keep_changes(incoming.phase);
   here.replacement = draft_.replacement;
   here.closed = draft_.replacement.has_value();
@@ -290,6 +295,7 @@ void ServerReference::on_body(const Incoming& incoming, Owed& owed) {
   here.end_told = here.end_told || ends;
   carried_ = true;
   if (!run_body(side, flags, body.empty(), body, owed)) return;
+  ask_for_time(owed);
   const bool changed_headers = !draft_.changes.empty();
   keep_changes(map_);
   if (ends) stop_waiting(side);
@@ -317,6 +323,7 @@ void ServerReference::on_trailers(const Incoming& incoming, Owed& owed) {
     Pieces body;
     carried_ = (streams(side) && came_[body_of(side)]) || observing_;
     if (!run_body(side, EXTPROC_END_OF_BODY, false, body, owed)) return;
+    ask_for_time(owed);
     keep_changes(map_);
     stop_waiting(side);
     append(here.let_go, body);
@@ -324,6 +331,7 @@ void ServerReference::on_trailers(const Incoming& incoming, Owed& owed) {
   }
   begin_phase(side, incoming.phase);
   if (!run_chain(incoming.phase, 0, owed)) return;
+  ask_for_time(owed);
   keep_changes(incoming.phase);
   Owed::Reply reply;
   reply.kind = kind_of(incoming.phase);
@@ -434,7 +442,7 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
   time_ += what.takes;
   const std::size_t pauses = has_bit(what.waits, number) ? what.pauses.size() : 0;
   for (std::size_t pause = 0; pause < pauses && suspends(position, phase, pause, began); ++pause) {
-    const WaitEnd end = wait();
+    const WaitEnd end = wait(owed);
     if (end.kind != WaitEnd::Kind::kResumed) {
       write(position, phase_name(phase) + " cancelled, reason " + std::to_string(EXTPROC_CANCEL_TIMEOUT));
       draft_ = before;
@@ -533,12 +541,29 @@ bool ServerReference::suspends(std::size_t position, std::uint32_t phase, std::s
 }
 
 /// How the wait that has just begun ends.
-WaitEnd ServerReference::wait() {
+WaitEnd ServerReference::wait(Owed& owed) {
+  ask_for_time(owed);
   if (ended_ == ends_.size()) throw Waits();
   const WaitEnd end = ends_[ended_++];
   waiting_.reset();
   time_ = end.at;
   return end;
+}
+
+std::uint32_t ServerReference::extend(std::size_t millis) {
+  if (millis == 0) return EXTPROC_INVALID;
+  if (!has_timer_ || millis > setup_.max_message_timeout) return EXTPROC_UNSUPPORTED;
+  if (to_ask_for_ || asked_by_plugin_ || (asked_ && *asked_ <= time_)) return EXTPROC_LIMIT;
+  to_ask_for_ = millis;
+  return EXTPROC_OK;
+}
+
+/// What a plugin wants goes out when it waits, or before the answer.
+void ServerReference::ask_for_time(Owed& owed) {
+  if (!to_ask_for_) return;
+  events_.emplace_back("more time asked for by a plugin");
+  owed.more_time.push_back(*std::exchange(to_ask_for_, std::nullopt));
+  asked_by_plugin_ = true;
 }
 
 std::string ServerReference::why_too_late(std::size_t position, std::uint32_t phase,
@@ -766,6 +791,8 @@ std::uint32_t ServerReference::take(std::size_t position, const Step& step, std:
     case Step::Kind::kSkip:
       plugins_[position].unwanted |= step.phases;
       return EXTPROC_OK;
+    case Step::Kind::kExtend:
+      return extend(step.size);
     default:
       return edit(step, phase);
   }

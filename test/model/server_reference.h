@@ -93,7 +93,9 @@ class ServerReference {
 
   /// A message that comes at some time. `ends`: how the waits that come up while it is handled end, one after the other.
   /// Where there are more waits than that, the handling stops, and the rest is undefined: waiting() says for what.
-  Owed receive(const std::string& bytes, Time now = 0, const std::vector<WaitEnd>& ends = {});
+  /// `asked`: when the data plane was asked for more time on nobody's behalf, if it was.
+  Owed receive(const std::string& bytes, Time now = 0, const std::vector<WaitEnd>& ends = {},
+               std::optional<Time> asked = {});
   [[nodiscard]] const std::optional<Wait>& waiting() const { return waiting_; }
   /// How many suspensions there were, and those that a callback resumed itself, with what.
   [[nodiscard]] std::size_t suspensions() const { return suspensions_; }
@@ -101,7 +103,9 @@ class ServerReference {
     return resumed_at_once_;
   }
   /// Can the data plane be asked for more time to answer the message that waits?
-  [[nodiscard]] bool has_timer() const { return has_timer_; }
+  [[nodiscard]] bool can_ask_for_time() const {
+    return has_timer_ && setup_.max_message_timeout != 0 && !asked_by_plugin_;
+  }
   Owed half_close();
   void cancel(bool shutdown);
 
@@ -195,7 +199,9 @@ class ServerReference {
   Went call(std::size_t position, std::uint32_t phase, std::uint32_t flags, BodyCall* body, Owed& owed);
   void take_steps(std::size_t position, std::uint32_t phase, const std::vector<Step>& steps, BodyCall* body);
   [[nodiscard]] bool suspends(std::size_t position, std::uint32_t phase, std::size_t number, Time began);
-  WaitEnd wait();
+  WaitEnd wait(Owed& owed);
+  std::uint32_t extend(std::size_t millis);
+  void ask_for_time(Owed& owed);
   [[nodiscard]] std::string why_too_late(std::size_t position, std::uint32_t phase, const WaitEnd& end) const;
   [[nodiscard]] bool fail(std::size_t position, std::uint32_t code, Owed& owed, bool can_skip = true);
   [[nodiscard]] bool too_large(std::size_t position, Side side, Owed& owed);
@@ -246,7 +252,10 @@ class ServerReference {
   std::optional<Wait> waiting_;
   std::size_t suspensions_ = 0;
   std::vector<std::pair<std::size_t, std::uint64_t>> resumed_at_once_;
-  bool has_timer_ = false;
+  bool has_timer_ = false;          // the data plane, for the message at hand
+  std::optional<Time> asked_;       // for more time, on nobody's behalf
+  std::optional<Time> to_ask_for_;  // that a plugin wants
+  bool asked_by_plugin_ = false;
   std::string why_;  // of the failure at hand, where its text is foretold
 
   Life life_ = Life::kOpen;
