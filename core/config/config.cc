@@ -20,6 +20,7 @@
 #include "core/config/table_reader.h"
 #include "core/config/tls_reader.h"
 #include "core/config/toml_value.h"
+#include "core/config/workers_reader.h"
 
 namespace extprocd::config {
 namespace {
@@ -127,6 +128,8 @@ class ConfigReader {
     });
     read_watchdog(table, server.watchdog);
     read_overload(table, server.limits, server.overload);
+    with_table(table, "workers", "server.workers",
+               [&](TableReader& workers) { read_workers(workers, server.workers); });
     with_table(table, "tls", "server.tls",
                [&](TableReader& tls) { read_tls(tls, file_, server.tls.emplace()); });
   }
@@ -184,6 +187,7 @@ class ConfigReader {
     table.get_size("max_body_bytes", plugin.max_body_bytes, 1, kMaxMessageSize);
     read_timeouts(table, plugin.timeouts);
     read_quarantine(table, plugin.quarantine);
+    table.get("may_block", plugin.may_block);
     std::string hash;
     table.get("sha256", hash);
     if (entry.find("sha256") != nullptr) {
