@@ -77,6 +77,9 @@ const extproc_control_api& control_extension();
 const extproc_streamed_reply_api& streamed_reply_extension();
 const extproc_async_api& async_extension();
 
+/// The table of the extension that a plugin uses at any time.
+const extproc_work_api& work_extension();
+
 /// The tables of the extensions that a plugin uses while it is created.
 const extproc_config_api& config_extension();
 const extproc_metrics_api& metrics_extension();

@@ -11,8 +11,16 @@
 
 namespace extprocd::engine {
 
-/// One instance of a [[plugin]]: that of its own options, or of a chain that overrides them. The instance is destroyed before its host.
+/// One instance of a [[plugin]]: that of its own options, or of a chain that overrides them. The instance is destroyed
+/// before its host, and when none of the work runs that it handed over.
 struct HostedPlugin {
+  HostedPlugin() = default;
+  HostedPlugin(HostedPlugin&&) = default;
+  HostedPlugin& operator=(HostedPlugin&&) = delete;
+  ~HostedPlugin() {
+    if (plugin) host->work().end();
+  }
+
   std::unique_ptr<PluginHost> host;
   std::unique_ptr<plugin::Plugin> plugin;
 };

@@ -25,6 +25,7 @@ constexpr Extension kExtensions[] = {
     {EXTPROC_BODY_1, []() -> const void* { return &body_extension(); }},
     {EXTPROC_CONTROL_1, []() -> const void* { return &control_extension(); }},
     {EXTPROC_STREAMED_REPLY_1, []() -> const void* { return &streamed_reply_extension(); }},
+    {EXTPROC_WORK_1, []() -> const void* { return &work_extension(); }},
     {EXTPROC_ASYNC_1, []() -> const void* { return &async_extension(); }},
 };
 
@@ -68,7 +69,7 @@ void create_error(const extproc_host* host, extproc_str text) {
 }  // namespace
 
 PluginHost::PluginHost(const config::Plugin& entry, std::string file, std::string_view id, uint32_t phases,
-                       telemetry::Registry& registry)
+                       telemetry::Registry& registry, WorkerPool* workers)
     : extproc_host{},
       name_(entry.name),
       log_name_("plugin." + entry.name),
@@ -79,7 +80,8 @@ PluginHost::PluginHost(const config::Plugin& entry, std::string file, std::strin
       failure_log_limit_(kFailureLinesPerSecond),
       quarantine_(entry.quarantine, entry.name, registry),
       config_value_(entry.config),
-      position_(entry.position) {
+      position_(entry.position),
+      work_(workers, log_name_) {
   config_ = std::make_unique<ConfigNode>(config_value_);
   extproc_host& table = *this;
   table.struct_size = sizeof(extproc_host);

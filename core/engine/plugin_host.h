@@ -12,6 +12,7 @@
 #include "core/config/config.h"
 #include "core/engine/config_nodes.h"
 #include "core/engine/quarantine.h"
+#include "core/engine/plugin_work.h"
 #include "core/engine/suspensions.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"
@@ -25,9 +26,10 @@ namespace extprocd::engine {
 class PluginHost : private extproc_host {
  public:
   /// `entry` names the plugin and holds its configuration; `file` is what messages call the configuration
-  /// file. `id` is the descriptor's, `phases` its phases. `registry` outlives the host.
+  /// file. `id` is the descriptor's, `phases` its phases. `registry` outlives the host, as do `workers`, without which
+  /// no work is taken.
   PluginHost(const config::Plugin& entry, std::string file, std::string_view id, uint32_t phases,
-             telemetry::Registry& registry);
+             telemetry::Registry& registry, WorkerPool* workers = nullptr);
   PluginHost(const PluginHost&) = delete;
   PluginHost& operator=(const PluginHost&) = delete;
   ~PluginHost();
@@ -59,6 +61,7 @@ class PluginHost : private extproc_host {
   void report(const config::Position& position, std::string text) const;
   telemetry::Registry& registry() const { return registry_; }
   extproc_metric* keep(extproc_metric metric) const;
+  PluginWork& work() const { return work_; }
   /// "extproc_plugin_<id>_<name>"
   std::string metric_name(std::string_view name) const;
 
@@ -78,6 +81,7 @@ class PluginHost : private extproc_host {
   mutable std::deque<extproc_metric> plugin_metrics_;  // a deque: addresses stay
   config::Value config_value_;
   config::Position position_;
+  mutable PluginWork work_;
 };
 
 }  // namespace extprocd::engine

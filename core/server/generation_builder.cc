@@ -34,8 +34,11 @@ const config::PluginOverride* override_of(const config::Chain& chain, const std:
 class Builder {
  public:
   Builder(const config::Config& config, plugin::ModuleRegistry& modules, telemetry::Registry& registry,
-          const telemetry::Metrics& metrics)
-      : modules_(modules), registry_(registry), generation_(std::make_shared<engine::Generation>()) {
+          const telemetry::Metrics& metrics, engine::WorkerPool* workers)
+      : modules_(modules),
+        registry_(registry),
+        workers_(workers),
+        generation_(std::make_shared<engine::Generation>()) {
     generation_->config = config;
     generation_->metrics = &metrics;
     directory_ =
@@ -120,7 +123,8 @@ class Builder {
 
     HostedPlugin hosted;
     const extproc_plugin& descriptor = *(*module)->descriptor;
-    hosted.host = std::make_unique<PluginHost>(entry, file, descriptor.id, descriptor.phases, registry_);
+    hosted.host =
+        std::make_unique<PluginHost>(entry, file, descriptor.id, descriptor.phases, registry_, workers_);
     auto created = plugin::Plugin::create(*module, hosted.host->table());
     const std::vector<config::Diagnostic> reported = hosted.host->finish_create();
     errors_.insert(errors_.end(), reported.begin(), reported.end());
@@ -131,6 +135,7 @@ class Builder {
     }
     hosted.plugin = std::move(*created);
     if (!reported.empty()) return nullptr;
+    hosted.host->work().begin();
     telemetry::show_plugin_info(registry_, entry.name, descriptor.id, descriptor.version, (*module)->sha256);
     generation_->plugins.push_back(std::make_unique<HostedPlugin>(std::move(hosted)));
     return generation_->plugins.back().get();
@@ -138,6 +143,7 @@ class Builder {
 
   plugin::ModuleRegistry& modules_;
   telemetry::Registry& registry_;
+  engine::WorkerPool* workers_;
   std::shared_ptr<engine::Generation> generation_;
   std::string directory_;
   std::map<std::string, const HostedPlugin*> shared_;
@@ -147,8 +153,9 @@ class Builder {
 }  // namespace
 
 BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
-                             telemetry::Registry& registry, const telemetry::Metrics& metrics) {
-  return Builder(config, modules, registry, metrics).build();
+                             telemetry::Registry& registry, const telemetry::Metrics& metrics,
+                             engine::WorkerPool* workers) {
+  return Builder(config, modules, registry, metrics, workers).build();
 }
 
 }  // namespace extprocd::server

@@ -6,6 +6,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/generation.h"
+#include "core/engine/worker_pool.h"
 #include "core/plugin/module.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
@@ -19,8 +20,11 @@ struct BuildResult {
 };
 
 /// Loads the modules that a configuration names, creates the plugins and compiles the chains. Nothing is
-/// published. A plugin that is in no chain is not loaded. `registry` and `metrics` outlive the generation. Call from one thread, not from a transport's.
+/// published. A plugin that is in no chain is not loaded. `registry`, `metrics` and `workers` outlive the generation;
+/// without workers all callbacks run on the streams' threads, and no work is taken. Call from one thread, not from a
+/// transport's.
 BuildResult build_generation(const config::Config& config, plugin::ModuleRegistry& modules,
-                             telemetry::Registry& registry, const telemetry::Metrics& metrics);
+                             telemetry::Registry& registry, const telemetry::Metrics& metrics,
+                             engine::WorkerPool* workers = nullptr);
 
 }  // namespace extprocd::server

@@ -44,13 +44,13 @@ void print_errors(const std::vector<config::Diagnostic>& errors) {
 struct Foundation {
   explicit Foundation(const config::Config& config)
       // The transport's threads, and some more that count now and then: main, admin, plugins' own.
-      : registry(thread_count(config) + 8), metrics(registry) {}
+      : registry(thread_count(config) + 8), metrics(registry), workers(config.server.workers, registry) {}
 
   absl::Status build(const config::Config& config) {
     auto staging = plugin::Staging::create(config.plugins.runtime_dir);
     if (!staging.ok()) return staging.status();
     modules = std::make_unique<plugin::ModuleRegistry>(std::move(*staging), engine::PluginHost::extensions());
-    BuildResult built = build_generation(config, *modules, registry, metrics);
+    BuildResult built = build_generation(config, *modules, registry, metrics, &workers);
     print_errors(built.errors);
     if (!built.errors.empty()) return absl::FailedPreconditionError("the plugins could not be loaded");
     generation = std::move(built.generation);
@@ -60,6 +60,7 @@ struct Foundation {
   telemetry::Registry registry;
   telemetry::Metrics metrics;
   std::unique_ptr<plugin::ModuleRegistry> modules;
+  engine::WorkerPool workers;  // a job may hold the last reference to the generation
   std::shared_ptr<engine::Generation> generation;
 };
 

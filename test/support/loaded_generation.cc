@@ -13,7 +13,7 @@ LoadedGeneration::LoadedGeneration(config::Config config) {
   auto staging = plugin::Staging::create("");
   EXPECT_TRUE(staging.ok()) << staging.status();
   modules_ = std::make_unique<plugin::ModuleRegistry>(std::move(*staging), engine::PluginHost::extensions());
-  server::BuildResult built = server::build_generation(config, *modules_, registry_, metrics_);
+  server::BuildResult built = server::build_generation(config, *modules_, registry_, metrics_, &workers_);
   for (const auto& error : built.errors) ADD_FAILURE() << error.to_string();
   generation_ = std::move(built.generation);
 }

@@ -4,6 +4,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/generation.h"
+#include "core/engine/worker_pool.h"
 #include "core/plugin/module.h"
 #include "core/telemetry/metrics.h"
 #include "core/telemetry/registry.h"
@@ -25,6 +26,7 @@ class LoadedGeneration {
   telemetry::Registry registry_{16};
   telemetry::Metrics metrics_{registry_};
   std::unique_ptr<plugin::ModuleRegistry> modules_;
+  engine::WorkerPool workers_{{}, registry_};
   std::shared_ptr<const engine::Generation> generation_;
 };
 
