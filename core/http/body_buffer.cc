@@ -66,6 +66,14 @@ void BodyBuffer::own() {
   }
 }
 
+BodyBuffer BodyBuffer::share() const {
+  BodyBuffer other(of_messages_);
+  other.size_ = size_;
+  other.views_ = views_;
+  other.owners_ = owners_;
+  return other;
+}
+
 std::string_view BodyBuffer::joined() {
   if (views_.empty()) return {};
   if (views_.size() > 1) {

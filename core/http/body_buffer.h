@@ -60,6 +60,8 @@ class BodyBuffer {
 
   /// Makes copies of what is borrowed.
   void own();
+  /// The same slices, shared. Of a buffer that owns them all, for another thread too.
+  [[nodiscard]] BodyBuffer share() const;
   /// All bytes in one view; copies, and makes one slice of all, if there are more. Not for buffers of messages. Valid
   /// until the buffer changes.
   [[nodiscard]] std::string_view joined();

@@ -87,6 +87,22 @@ TEST(BodyBuffer, what_is_owned_outlives_what_it_was_borrowed_from) {
   EXPECT_THAT(texts(buffer), ElementsAre("a message that is gone soon, longer than any small string"));
 }
 
+TEST(BodyBuffer, is_shared_whole) {
+  BodyBuffer shared;
+  {
+    BodyBuffer messages(true);
+    messages.add_copy("abc");
+    messages.add_borrowed("", true);
+    messages.own();
+    shared = messages.share();
+    messages.add_copy("more");
+  }
+  EXPECT_THAT(texts(shared), ElementsAre("abc", ""));
+  EXPECT_EQ(shared.size(), 3U);
+  EXPECT_TRUE(shared.of_messages());
+  EXPECT_TRUE(shared.compressed(1));
+}
+
 TEST(BodyBuffer, is_joined_into_one_view) {
   BodyBuffer buffer;
   EXPECT_EQ(buffer.joined(), "");

@@ -89,6 +89,38 @@ void HeaderMap::remove(std::string_view name, Arena& arena) {
                               [own_name](const Entry& entry) { return is_named(entry, own_name); }));
 }
 
+void HeaderMap::copy(std::span<const Entry> from, ArenaVector<Entry>& to, Arena& arena) {
+  to.cut(to.begin());
+  to.reserve(from.size() + kRoomForEdits, arena);
+  for (const Entry& entry : from) {
+    to.push_back({str(arena.copy(view(entry.name))), str(arena.copy(view(entry.value)))}, arena);
+  }
+}
+
+void HeaderMap::copy(std::span<const Touched> from, ArenaVector<Touched>& to, Arena& arena) {
+  to.cut(to.begin());
+  to.reserve(from.size(), arena);
+  for (const Touched& touched : from) to.push_back({arena.copy(touched.name), touched.only_added}, arena);
+}
+
+void HeaderMap::copy(const HeaderMap& other, Arena& arena) {
+  *this = {};
+  present_ = other.present_;
+  arena.reserve(room_for(other.entries().size()) + byte_size(other.entries()));
+  copy(other.entries(), entries_, arena);
+  if (!other.edited()) return;
+  edits_ = std::construct_at(arena.allocate_array<Edits>(1));
+  copy(other.edits_->original.span(), edits_->original, arena);
+  copy(other.edits_->touched.span(), edits_->touched, arena);
+}
+
+void HeaderMap::take_over(const HeaderMap& edited_copy, Arena& arena) {
+  before_edit(arena);
+  copy(edited_copy.entries(), entries_, arena);
+  edits_->touched.cut(edits_->touched.begin());
+  if (edited_copy.edited()) copy(edited_copy.edits_->touched.span(), edits_->touched, arena);
+}
+
 void HeaderMap::undo(Arena& arena) {
   if (!undo_saved_) return;
   entries_.assign(edits_->undo_entries, arena);

@@ -65,6 +65,12 @@ class HeaderMap {
   /// withheld it (Envoy's forward_rules).
   void remove(std::string_view name, Arena& arena);
 
+  /// Begins a map as another one is, edits included, with nothing in common: all of it is in `arena`, which is this
+  /// map's from here on.
+  void copy(const HeaderMap& other, Arena& arena);
+  /// Takes over what a copy() of this map has become, as edits of this one.
+  void take_over(const HeaderMap& edited_copy, Arena& arena);
+
   /// How many names have been touched.
   [[nodiscard]] std::size_t touched() const { return edits_ == nullptr ? 0 : edits_->touched.size(); }
   /// The entries as the data plane sent them.
@@ -114,6 +120,8 @@ class HeaderMap {
   static constexpr std::size_t kRoomForEdits = 3;
 
   void before_edit(Arena& arena);
+  static void copy(std::span<const Entry> from, ArenaVector<Entry>& to, Arena& arena);
+  static void copy(std::span<const Touched> from, ArenaVector<Touched>& to, Arena& arena);
   std::string_view touch(std::string_view name, bool only_added, Arena& arena);
 
   ArenaVector<Entry> entries_;

@@ -57,6 +57,52 @@ TEST_F(HeaderMapTest, a_map_that_has_not_come_is_not_present) {
   EXPECT_TRUE(map.present());
 }
 
+TEST_F(HeaderMapTest, what_a_copy_has_become_is_taken_over_as_edits_that_can_be_undone) {
+  map_.set("host", "first", arena_);
+  map_.begin_undo();
+  {
+    Arena elsewhere;
+    HeaderMap copy;
+    copy.copy(map_, elsewhere);
+    copy.begin_undo();
+    copy.add("set-cookie", "c=3", elsewhere);
+    copy.remove("withheld", elsewhere);
+    copy.set("host", "example.com", elsewhere);
+    EXPECT_TRUE(copy.edited_since_undo_point());
+    EXPECT_THAT(entries(), ElementsAre("host=first", "set-cookie=a=1", "set-cookie=b=2"));
+    map_.take_over(copy, arena_);
+  }
+  EXPECT_THAT(entries(),
+              ElementsAre("host=example.com", "set-cookie=a=1", "set-cookie=b=2", "set-cookie=c=3"));
+  EXPECT_THAT(net(), ElementsAre("-withheld", "set-cookie+=c=3"));
+  EXPECT_TRUE(map_.edited_since_undo_point());
+  map_.undo(arena_);
+  EXPECT_THAT(entries(), ElementsAre("host=first", "set-cookie=a=1", "set-cookie=b=2"));
+  EXPECT_THAT(net(), ElementsAre("host=first"));
+}
+
+TEST_F(HeaderMapTest, a_copy_knows_what_was_there_before_all_edits) {
+  map_.remove("host", arena_);
+  map_.add("x", "1", arena_);
+  Arena elsewhere;
+  HeaderMap copy;
+  copy.copy(map_, elsewhere);
+  map_.set("x", "2", arena_);
+  EXPECT_EQ(copy.original().size(), 3U);
+  EXPECT_EQ(copy.first("x"), "1");
+  copy.add("host", "example.com", elsewhere);
+  map_.take_over(copy, arena_);
+  EXPECT_THAT(net(), ElementsAre("x+=1"));
+}
+
+TEST_F(HeaderMapTest, a_copy_of_a_map_that_has_not_come_has_not_come) {
+  HeaderMap copy;
+  copy.copy(map_, arena_);
+  EXPECT_TRUE(copy.present());
+  copy.copy(HeaderMap(), arena_);
+  EXPECT_FALSE(copy.present());
+}
+
 TEST_F(HeaderMapTest, the_difference_begins_anew_when_it_has_been_sent) {
   map_.set("x-a", "1", arena_);
   map_.remove("host", arena_);

@@ -79,6 +79,12 @@ AttributeReader::~AttributeReader() = default;
 AttributeReader::AttributeReader(AttributeReader&&) noexcept = default;
 AttributeReader& AttributeReader::operator=(AttributeReader&&) noexcept = default;
 
+AttributeReader AttributeReader::copy() const {
+  AttributeReader other;
+  if (state_ != nullptr) other.state_ = std::make_unique<State>(*state_);
+  return other;
+}
+
 bool AttributeReader::add(std::string_view entry) {
   if (entry.size() > kMaxSize) return false;
   if (state_ == nullptr) state_ = std::make_unique<State>();
@@ -123,6 +129,12 @@ MetadataReader::MetadataReader() = default;
 MetadataReader::~MetadataReader() = default;
 MetadataReader::MetadataReader(MetadataReader&&) noexcept = default;
 MetadataReader& MetadataReader::operator=(MetadataReader&&) noexcept = default;
+
+MetadataReader MetadataReader::copy() const {
+  MetadataReader other;
+  if (state_ != nullptr) other.state_ = std::make_unique<State>(*state_);
+  return other;
+}
 
 void MetadataReader::update(std::span<const std::string_view> occurrences) {
   if (occurrences.empty()) return;

@@ -27,6 +27,9 @@ class AttributeReader {
   AttributeReader(AttributeReader&&) noexcept;
   AttributeReader& operator=(AttributeReader&&) noexcept;
 
+  /// A reader of the same, with nothing in common: for another thread.
+  [[nodiscard]] AttributeReader copy() const;
+
   /// What all messages of a stream may say together, in bytes.
   static constexpr std::size_t kMaxSize = 1 << 20;
 
@@ -63,6 +66,9 @@ class MetadataReader {
   ~MetadataReader();
   MetadataReader(MetadataReader&&) noexcept;
   MetadataReader& operator=(MetadataReader&&) noexcept;
+
+  /// A reader of the same, with nothing in common: for another thread.
+  [[nodiscard]] MetadataReader copy() const;
 
   /// Takes RequestView::metadata_context() in place of what earlier messages said; if it is not there, that
   /// stays.

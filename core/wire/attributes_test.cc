@@ -64,6 +64,37 @@ TEST(Attributes, AreTextWhateverTheirType) {
             R"({"a":{},"b":true,"c":null})");
 }
 
+TEST(Attributes, OfACopyStayAsTheyAre) {
+  for (const bool decoded : {false, true}) {
+    AttributeReader reader;
+    EXPECT_EQ(reader.copy().get("a"), std::nullopt);
+    take(reader, with_attribute("a", "number_value: 1"));
+    if (decoded) {
+      EXPECT_NE(reader.value("a"), nullptr);
+    }
+    const AttributeReader copy = reader.copy();
+    take(reader, with_attribute("a", "number_value: 2"));
+    EXPECT_EQ(copy.get("a"), "1");
+    EXPECT_EQ(reader.get("a"), "2");
+  }
+}
+
+TEST(Metadata, OfACopyStaysAsItIs) {
+  const auto message = [](const std::string& value) {
+    return encoded(
+        "metadata_context { filter_metadata { key: 'n' value { fields { key: 'k' value { "
+        "string_value: '" +
+        value + "' } } } } }");
+  };
+  MetadataReader reader;
+  take(reader, message("1"));
+  EXPECT_EQ(reader.get("n", "k"), "1");
+  const MetadataReader copy = reader.copy();
+  take(reader, message("2"));
+  EXPECT_EQ(copy.get("n", "k"), "1");
+  EXPECT_EQ(reader.get("n", "k"), "2");
+}
+
 TEST(Attributes, AreAbsentUntilTheyCome) {
   AttributeReader reader;
   EXPECT_EQ(reader.get("a"), std::nullopt);

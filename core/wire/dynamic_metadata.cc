@@ -148,6 +148,12 @@ absl::Status DynamicMetadata::set_typed(std::string_view name_space, std::string
   return absl::OkStatus();
 }
 
+DynamicMetadata DynamicMetadata::detached() const {
+  DynamicMetadata other;
+  if (state_ != nullptr) other.state_ = std::make_shared<State>(*state_);
+  return other;
+}
+
 bool DynamicMetadata::remove(std::string_view name_space, std::string_view key) {
   if (state_ == nullptr) return false;
   State left = *state_;

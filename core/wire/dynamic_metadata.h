@@ -32,6 +32,9 @@ class DynamicMetadata {
   /// Takes back what was set under a key; without a key all of the namespace, typed too. False if there was nothing.
   bool remove(std::string_view name_space, std::string_view key);
 
+  /// The same, with nothing in common: for another thread. (Copies share what they have until one is changed.)
+  [[nodiscard]] DynamicMetadata detached() const;
+
   [[nodiscard]] bool empty() const { return state_ == nullptr; }
   void clear() { state_.reset(); }
 

@@ -83,6 +83,16 @@ TEST(DynamicMetadata, ALaterValueWinsWhateverItsType) {
     })pb"));
 }
 
+TEST(DynamicMetadata, DetachedHasWhatWasSetAndNothingInCommon) {
+  EXPECT_TRUE(DynamicMetadata().detached().empty());
+  DynamicMetadata metadata;
+  EXPECT_TRUE(metadata.set("a", "k", "1").ok());
+  DynamicMetadata other = metadata.detached();
+  EXPECT_EQ(other.encode(), metadata.encode());
+  EXPECT_TRUE(other.set("a", "k", "2").ok());
+  EXPECT_NE(other.encode(), metadata.encode());
+}
+
 TEST(DynamicMetadata, ACopyTakesItBackToWhereItWas) {
   DynamicMetadata metadata;
   ASSERT_TRUE(metadata.set("a", "k", 1.0).ok());
