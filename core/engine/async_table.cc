@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "core/engine/call.h"
-#include "core/engine/chain_run.h"
 #include "core/engine/host_call.h"
 
 namespace extprocd::engine {
@@ -20,7 +19,7 @@ extproc_status suspend(extproc_call* call, extproc_resume_handle* handle) {
                     "nothing waits here: suspend in on_phase or on_resumed of one of the message's phases");
     }
     if (!call->link.resumes) return refuse(call, EXTPROC_UNSUPPORTED, "the descriptor has no on_resumed");
-    call->suspension = call->run->open_suspension(call->link);
+    call->suspension = call->site->open_suspension(call->link);
     if (call->suspension == 0) {
       return refuse(call, EXTPROC_UNSUPPORTED, "this stream has no thread to come back to");
     }
@@ -45,7 +44,7 @@ extproc_status resume_after(extproc_call* call, extproc_resume_handle handle, ui
   call->last_error = {};
   constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / 4;
   const Duration delay(static_cast<int64_t>(std::min(nanoseconds, kMost)));
-  call->timer = {call->run->now() + delay, token};
+  call->timer = {call->site->now() + delay, token};
   return EXTPROC_OK;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +16,19 @@
 
 namespace extprocd::engine {
 
-class ChainRun;
+class BlockingCall;
+
+/// Who makes a callback, for what suspends it.
+class CallSite {
+ public:
+  /// A handle for a callback to wait with; 0 if there is no thread to come back to.
+  virtual extproc_resume_handle open_suspension(const ChainLink& link) = 0;
+  /// The stream's time.
+  [[nodiscard]] virtual Clock::time_point now() const = 0;
+
+ protected:
+  ~CallSite() = default;
+};
 
 /// When a plugin that waits is to be resumed by itself.
 struct ResumeTimer {
@@ -37,7 +50,7 @@ struct BodyEdit {
 }  // namespace extprocd::engine
 
 /// One callback in flight: what a plugin's host calls act on. Lives on the stack of the thread that makes the
-/// callback.
+/// callback, or in a BlockingCall.
 struct extproc_call {
   extproc_call(extprocd::engine::Exchange& of_exchange, const extprocd::engine::ChainLink& of_link,
                uint32_t in_phase)
@@ -50,9 +63,13 @@ struct extproc_call {
   uint32_t unwanted = 0;                       ///< phases that skip() was called for
   bool replies_in_pieces = false;              ///< a piece of the request's body, for the plugin that replies
   extprocd::engine::BodyEdit* body = nullptr;  ///< null where the body cannot be changed
-  extprocd::engine::ChainRun* run = nullptr;   ///< not null where may_edit is set
+  extprocd::engine::BodyEdit* given = nullptr;  ///< of a body phase, whether it can be changed or not
+  const extproc_stream_facts* facts = &exchange.facts;
+  extprocd::engine::CallSite* site = nullptr;  ///< not null where may_edit is set
   extproc_resume_handle suspension = 0;        ///< that suspend() gave; 0: none
   std::optional<extprocd::engine::ResumeTimer> timer;
+  std::shared_ptr<extprocd::engine::BlockingCall>
+      blocking;                               ///< it goes on on a worker, and `suspension` waits for that
   extprocd::engine::Clock::time_point began;  ///< when the plugin was first called for the phase
 
   std::string_view last_error;  ///< text of the last refusal: static, or in the exchange's arena

@@ -16,7 +16,7 @@ namespace {
 
 extproc_str last_error(extproc_call* call) { return to_abi(call->last_error); }
 
-const extproc_stream_facts* facts(extproc_call* call) { return &call->exchange.facts; }
+const extproc_stream_facts* facts(extproc_call* call) { return call->facts; }
 
 extproc_status headers(extproc_call* call, uint32_t map_id, const extproc_header** entries, size_t* count) {
   return guarded(call, [&]() -> extproc_status {

@@ -28,6 +28,10 @@ extproc_action guarded_callback(extproc_call& call, Callback callback) noexcept 
   return EXTPROC_FAIL;
 }
 
+inline bool has_on_cancelled(const extproc_plugin& descriptor) {
+  return EXTPROC_HAS(&descriptor, extproc_plugin, on_cancelled) && descriptor.on_cancelled != nullptr;
+}
+
 /// Writes one line a second and plugin about its failures; the next one says how many were held back.
 void log_failure(const PluginHost& host, std::string text);
 

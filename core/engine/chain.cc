@@ -30,7 +30,9 @@ void Chain::add(const extproc_plugin& descriptor, void* instance, PluginHost& ho
   link.body_types = body_types(descriptor);
   std::ranges::transform(options.timeouts, link.timeouts.begin(), to_duration);
   link.resumes = EXTPROC_HAS(&descriptor, extproc_plugin, on_resumed) && descriptor.on_resumed != nullptr;
-  state_size_ = link.state_offset + descriptor.stream_state_size;
+  link.workers = options.workers;
+  // Otherwise its state has to outlive the stream.
+  if (link.workers == nullptr) state_size_ = link.state_offset + descriptor.stream_state_size;
   phases_ |= descriptor.phases;
   for (std::size_t i = 0; i < link.access.size(); ++i) {
     body_access_[i] = std::max(body_access_[i], link.access[i]);

@@ -11,6 +11,7 @@
 
 #include "core/config/config.h"
 #include "core/engine/plugin_host.h"
+#include "core/engine/worker_pool.h"
 #include "core/wire/direction.h"
 
 namespace extprocd::engine {
@@ -29,6 +30,7 @@ struct LinkOptions {
   const config::When* when = nullptr;  ///< null: always; outlives the chain
   uint64_t max_body_bytes = config::Plugin().max_body_bytes;
   config::PhaseTimeouts timeouts{};
+  WorkerPool* workers = nullptr;  ///< of a plugin that may block; outlives the chain
 };
 
 /// One plugin's place in a chain, with all that a call needs resolved beforehand. Borrowed from the
@@ -46,6 +48,7 @@ struct ChainLink {
   std::array<const char* const*, 2> body_types;  ///< content types of the bodies that it needs; null: all
   std::array<Duration, 6> timeouts;              ///< by phase; 0: none of its own
   bool resumes;                                  ///< has an on_resumed
+  WorkerPool* workers;                           ///< where its callbacks run; null: on the stream's thread
 
   /// By phase; 0: none. Of phases that no message brings there is none either.
   [[nodiscard]] Duration timeout(uint32_t phase) const {
@@ -53,6 +56,8 @@ struct ChainLink {
   }
 
   [[nodiscard]] bool wants(uint32_t phase) const {
+    // A denial does not wait for a plugin that may block.
+    if (phase == EXTPROC_LOCAL_REPLY && workers != nullptr) return false;
     return (descriptor->phases & EXTPROC_PHASE_BIT(phase)) != 0;
   }
 };

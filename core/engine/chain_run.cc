@@ -58,8 +58,13 @@ CallResult result_of(extproc_action action, const extproc_call& call, bool mutat
 }  // namespace
 
 ChainRun::ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes, Sink& sink,
-                   Suspensions::Waiter& waiter)
-    : chain_(chain), exchange_(exchange), held_bytes_(held_bytes), sink_(sink), waiter_(waiter) {
+                   Suspensions::Waiter& waiter, const std::shared_ptr<const Generation>& generation)
+    : chain_(chain),
+      exchange_(exchange),
+      held_bytes_(held_bytes),
+      sink_(sink),
+      waiter_(waiter),
+      generation_(generation) {
   const std::size_t count = chain.links().size();
   if (count == 0) return;
   auto* states =
@@ -179,6 +184,7 @@ bool ChainRun::takes_part(const ChainLink& link, LinkState& state, uint32_t phas
 
 bool ChainRun::begin(std::size_t position, extproc_call& call) {
   const ChainLink& link = chain_.links()[position];
+  if (link.workers != nullptr) return true;  // on the worker, before its first callback
   if (link.descriptor->stream_begin != nullptr) {
     const extproc_action action = guarded_callback(call, [&] {
       return link.descriptor->stream_begin(link.instance, state_of(link), &call, &exchange_.facts);
@@ -193,13 +199,13 @@ bool ChainRun::begin(std::size_t position, extproc_call& call) {
 extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
                                      const UndoPoint& before, std::optional<uint64_t> token) {
   const ChainLink& link = chain_.links()[position];
-  const auto& metrics = link.host->metrics();
+  if (link.workers != nullptr) return call_on_worker(position, call, flags, token);
   call.may_edit = true;
-  call.run = this;
+  call.site = this;
   // The clock is read once between two plugins: it costs as much as calling a plugin does.
   const Clock::time_point start = last_return_ != kNever ? last_return_ : now();
   if (!token) call.began = start;
-  extproc_action action = guarded_callback(call, [&] {
+  const extproc_action action = guarded_callback(call, [&] {
     void* const state = state_of(link);
     if (token) return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
     return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
@@ -208,12 +214,19 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   const auto spent = last_return_ - start;
   call.may_edit = false;
   states_[position].spent += spent;
+  link.host->metrics().durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
+  return judge(position, call, action, before);
+}
 
+/// Counts what came of a callback that has just returned; another action than its own if it returned too late.
+extproc_action ChainRun::judge(std::size_t position, extproc_call& call, extproc_action action,
+                               const UndoPoint& before) {
+  const ChainLink& link = chain_.links()[position];
+  const auto& metrics = link.host->metrics();
   const http::HeaderMap* map = exchange_.editable_map(call.phase);
   const bool mutated = (map != nullptr && map->edited_since_undo_point()) ||
                        exchange_.replacement_body != before.replacement_body ||
                        (call.body != nullptr && call.body->edited);
-  metrics.durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
   CallResult result = result_of(action, call, mutated);
   const bool answered = result != CallResult::kError && result != CallResult::kPending;
   const Duration timeout = link.timeout(call.phase);
@@ -292,7 +305,7 @@ PhaseResult ChainRun::reply_with(std::size_t position, LocalReply reply) {
     const ChainLink& link = chain_.links()[i];
     LinkState& state = states_[i];
     const bool wants =
-        (link.descriptor->phases & ~state.unwanted & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0;
+        link.wants(EXTPROC_LOCAL_REPLY) && (state.unwanted & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) == 0;
     if (i == position || !state.begun || state.done || !wants) continue;
     extproc_call call(exchange_, link, EXTPROC_LOCAL_REPLY);
     const UndoPoint before = set_undo_point(EXTPROC_LOCAL_REPLY);
@@ -338,6 +351,10 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
   for (std::size_t i = states_.size(); i-- > 0;) {
     const ChainLink& link = chain_.links()[i];
     end_trial(i);
+    if (link.workers != nullptr) {
+      end_on_worker(i, info);
+      continue;
+    }
     if (!states_[i].begun) continue;
     states_[i].begun = false;
     states_[i].done = true;

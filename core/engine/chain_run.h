@@ -25,6 +25,9 @@
 
 namespace extprocd::engine {
 
+class BlockingLink;
+struct Generation;
+
 /// What came of running a phase through the chain.
 struct PhaseResult {
   enum class Kind : uint8_t {
@@ -42,11 +45,12 @@ struct PhaseResult {
 /// plugins of the phase that runs, which stops where one of them waits. Applies failure policies and takes back what a
 /// failed plugin had changed.
 /// One thread at a time; chain and exchange outlive it.
-class ChainRun {
+class ChainRun final : private CallSite {
  public:
-  /// `held_bytes`, `sink` and `waiter`, who is told of resumes, outlive the run.
+  /// `held_bytes`, `sink` and `waiter`, who is told of resumes, outlive the run, as does `generation`, which has the
+  /// chain.
   ChainRun(const Chain& chain, Exchange& exchange, HeldBytes& held_bytes, Sink& sink,
-           Suspensions::Waiter& waiter);
+           Suspensions::Waiter& waiter, const std::shared_ptr<const Generation>& generation);
   ChainRun(const ChainRun&) = delete;
   ChainRun& operator=(const ChainRun&) = delete;
   ~ChainRun();
@@ -104,13 +108,8 @@ class ChainRun {
   /// Why a plugin's own timeout is over.
   [[nodiscard]] std::string too_late() const;
 
-  // For the host's tables.
-  /// A handle for a callback to wait with; 0 if there is no thread to come back to.
-  [[nodiscard]] Suspensions::Handle open_suspension(const ChainLink& link) {
-    auto executor = sink_.executor();
-    return executor == nullptr ? 0 : link.host->suspensions().open(std::move(executor), waiter_);
-  }
-  [[nodiscard]] Clock::time_point now() const { return sink_.now(); }
+  /// A handle was resumed that the phase does not wait for, or not yet.
+  void note_resume(const Suspensions& of, Suspensions::Handle handle, uint64_t token);
 
   /// When the last callback of the phase that ran last returned; nothing if there was none.
   [[nodiscard]] std::optional<Clock::time_point> last_return() const {
@@ -158,8 +157,16 @@ class ChainRun {
     Clock::time_point since;
     std::optional<Clock::time_point> until;
     std::optional<ResumeTimer> timer;
-    std::optional<BodyEdit> edit;  // in a body phase
+    std::optional<BodyEdit> edit;            // in a body phase
+    std::shared_ptr<BlockingCall> blocking;  // it has not suspended, but runs on a worker
+    std::vector<std::pair<Suspensions::Handle, uint64_t>> early_resumes;  // of what that may suspend with
   };
+
+  Suspensions::Handle open_suspension(const ChainLink& link) override {
+    auto executor = sink_.executor();
+    return executor == nullptr ? 0 : link.host->suspensions().open(std::move(executor), waiter_);
+  }
+  [[nodiscard]] Clock::time_point now() const override { return sink_.now(); }
 
   PhaseResult run_from_cursor();
   std::optional<PhaseResult> run_link(std::size_t position);
@@ -175,6 +182,16 @@ class ChainRun {
   PhaseResult go_on(Waiting& waiting, extproc_call& call, extproc_action action, http::BodyBuffer& body);
   void tell_cancelled(const Waiting& waiting, uint32_t reason);
   void cancel_waiting();
+  // Plugins that may block (chain_run_blocking.cc).
+  extproc_action call_on_worker(std::size_t position, extproc_call& call, uint32_t flags,
+                                std::optional<uint64_t> token);
+  extproc_action take_over(Waiting& waiting, extproc_call& call);
+  void tell_cancelled_on_worker(std::size_t position, uint32_t reason);
+  void give_up_blocking(const Waiting& waiting, uint32_t reason);
+  void end_on_worker(std::size_t position, const extproc_stream_end& info);
+  [[nodiscard]] BlockingLink* blocking(std::size_t position) const {
+    return blocking_ == nullptr ? nullptr : blocking_[position].get();
+  }
   // The body's way (chain_run_body.cc).
   PhaseResult run_body_from_cursor(http::BodyBuffer& body);
   std::optional<PhaseResult> run_stage(std::size_t position, http::BodyBuffer& body);
@@ -211,6 +228,8 @@ class ChainRun {
                                         const UndoPoint& before, bool can_skip = true);
   extproc_action call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
                              const UndoPoint& before, std::optional<uint64_t> token = {});
+  extproc_action judge(std::size_t position, extproc_call& call, extproc_action action,
+                       const UndoPoint& before);
   UndoPoint set_undo_point(uint32_t phase);
   void undo(const UndoPoint& before);
   void* state_of(const ChainLink& link);
@@ -222,6 +241,9 @@ class ChainRun {
   HeldBytes& held_bytes_;
   Sink& sink_;
   Suspensions::Waiter& waiter_;
+  const std::shared_ptr<const Generation>& generation_;
+  // By place, null for others; null until one is called.
+  std::unique_ptr<std::shared_ptr<BlockingLink>[]> blocking_;
   std::unique_ptr<Stages> stages_;    // null until a plugin holds something
   std::unique_ptr<Waiting> waiting_;  // null: nobody waits
   bool body_touched_ = false;

@@ -113,6 +113,7 @@ std::optional<PhaseResult> ChainRun::call_stage(std::size_t position, http::Body
 
 /// Shows a callback the body, and lets it change that if its access allows.
 void ChainRun::give_body(extproc_call& call, BodyEdit& edit) {
+  call.given = &edit;
   if (call.link.access[index(side_of(phase_))] > EXTPROC_ACCESS_OBSERVE) call.body = &edit;
   exchange_.body = edit.in.slices();
 }
@@ -332,7 +333,11 @@ void ChainRun::judge_body_types(const ChainLink& link, LinkState& state, wire::D
   state.unwanted |= static_cast<uint8_t>(EXTPROC_PHASE_BIT(body_phase(direction)));
 }
 
-bool ChainRun::reply_wants_body() const { return chain_.links()[replying_].wants(EXTPROC_REQUEST_BODY); }
+bool ChainRun::reply_wants_body() const {
+  const ChainLink& link = chain_.links()[replying_];
+  // What may block gives all of its reply at once.
+  return link.workers == nullptr && link.wants(EXTPROC_REQUEST_BODY);
+}
 
 PhaseResult ChainRun::run_reply_in_pieces(uint32_t flags, const http::BodyBuffer& body, LocalReply& reply) {
   phase_ = EXTPROC_REQUEST_BODY;

@@ -25,6 +25,7 @@ PhaseResult ChainRun::wait(std::size_t position, extproc_call& call, UndoPoint& 
   waiting_->began = call.began;
   waiting_->since = last_return_;
   waiting_->timer = call.timer;
+  waiting_->blocking = std::move(call.blocking);
   if (timeout != Duration::zero()) waiting_->until = call.began + timeout;
   if (edit != nullptr) {
     BodyEdit& kept = waiting_->edit.emplace(std::move(*edit));
@@ -48,6 +49,8 @@ std::unique_ptr<ChainRun::Waiting> ChainRun::stop_waiting(WaitResult result) {
     held_bytes_.change(metrics, waiting_->edit->in.size() + waiting_->edit->out.size(), 0);
   }
   metrics.waiting->end();
+  // How long what runs on workers takes is told by other metrics.
+  if (waiting_->blocking != nullptr) return std::move(waiting_);
   metrics.waits[static_cast<std::size_t>(result)]->add();
   metrics.wait_durations->observe(std::chrono::duration<double>(now() - waiting_->since).count());
   return std::move(waiting_);
@@ -57,6 +60,10 @@ PhaseResult ChainRun::resume(uint64_t token, http::BodyBuffer& body) {
   const auto waiting = stop_waiting(WaitResult::kResumed);
   extproc_call call(exchange_, chain_.links()[waiting->position], phase_);
   take_up(*waiting, call);
+  if (waiting->blocking != nullptr) {
+    const extproc_action action = take_over(*waiting, call);
+    return go_on(*waiting, call, action, body);
+  }
   const uint32_t flags = waiting->edit ? body_flags(*waiting->edit) : flags_;
   const extproc_action action = call_plugin(waiting->position, call, flags, waiting->before, token);
   return go_on(*waiting, call, action, body);
@@ -107,10 +114,9 @@ PhaseResult ChainRun::go_on(Waiting& waiting, extproc_call& call, extproc_action
 
 void ChainRun::tell_cancelled(const Waiting& waiting, uint32_t reason) {
   const ChainLink& link = chain_.links()[waiting.position];
-  if (!EXTPROC_HAS(link.descriptor, extproc_plugin, on_cancelled) ||
-      link.descriptor->on_cancelled == nullptr) {
-    return;
-  }
+  if (waiting.blocking != nullptr) return give_up_blocking(waiting, reason);
+  if (!has_on_cancelled(*link.descriptor)) return;
+  if (link.workers != nullptr) return tell_cancelled_on_worker(waiting.position, reason);
   extproc_call call(exchange_, link, phase_);
   const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
     link.descriptor->on_cancelled(link.instance, state_of(link), &call, phase_, reason);

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,14 +53,35 @@ struct BodyOptions {
   const char* const* types = nullptr;
   config::PhaseTimeouts timeouts{};
   config::Quarantine quarantine{};
+  WorkerPool* workers = nullptr;
 };
 
-/// Keeps what is posted until the test wants it done.
+/// Keeps what is posted, from whatever thread, until the test wants it done.
 class ManualExecutor final : public Executor {
  public:
-  void post(std::function<void()> work) override { posted.push_back(std::move(work)); }
+  void post(std::function<void()> work) override {
+    const std::lock_guard lock(mutex_);
+    posted_.push_back(std::move(work));
+    came_.notify_all();
+  }
+  /// What came first; nothing if there is none.
+  std::function<void()> take() {
+    const std::lock_guard lock(mutex_);
+    if (posted_.empty()) return nullptr;
+    auto work = std::move(posted_.front());
+    posted_.pop_front();
+    return work;
+  }
+  /// Waits until something is there.
+  void wait() {
+    std::unique_lock lock(mutex_);
+    came_.wait(lock, [&] { return !posted_.empty(); });
+  }
 
-  std::deque<std::function<void()>> posted;
+ private:
+  std::mutex mutex_;
+  std::condition_variable came_;
+  std::deque<std::function<void()>> posted_;
 };
 
 /// Keeps what a stream sends, and the time, which only the test moves on.
@@ -168,7 +191,8 @@ class EngineFixture : public testing::Test {
                 .deny_status = 503,
                 .when = when,
                 .max_body_bytes = body.most,
-                .timeouts = body.timeouts});
+                .timeouts = body.timeouts,
+                .workers = body.workers});
     return plugin;
   }
 
@@ -197,13 +221,9 @@ class EngineFixture : public testing::Test {
 
   /// Runs what was posted to the stream's thread, which does not live longer than the stream.
   void run_posted() {
-    auto& posted = sink_.executor_->posted;
-    while (!posted.empty() && !sink_.status) {
-      const auto work = std::move(posted.front());
-      posted.pop_front();
-      work();
+    while (const auto work = sink_.executor_->take()) {
+      if (!sink_.status) work();
     }
-    posted.clear();
   }
   /// Moves the time on, and lets the stream's timer fire when it has come.
   void advance(Duration by) {

@@ -1,5 +1,7 @@
 #include "core/engine/exchange.h"
 
+#include <utility>
+
 #include "core/engine/abi_text.h"
 
 namespace extprocd::engine {
@@ -25,6 +27,43 @@ Exchange::Exchange(uint64_t id, const StreamFacts& stream_facts, const http::Mut
   facts.response_body_mode = EXTPROC_BODY_UNKNOWN;
   facts.metadata = entries;
   facts.metadata_count = count;
+}
+
+Exchange::Exchange(const Exchange& other, const extproc_stream_facts& of_facts)
+    : attributes(other.attributes.copy()),
+      metadata(other.metadata.copy()),
+      dynamic_metadata(other.dynamic_metadata.detached()),
+      store(other.store),
+      replacement_body(other.replacement_body),
+      local_reply_status(other.local_reply_status),
+      max_written(other.max_written),
+      extended_timeout(other.extended_timeout),
+      longest_timeout(other.longest_timeout),
+      time_asked_for(other.time_asked_for),
+      clear_route_cache(other.clear_route_cache),
+      grpc_data_plane(other.grpc_data_plane),
+      replies_in_pieces(other.replies_in_pieces),
+      reply_possible(other.reply_possible),
+      headers_held(other.headers_held),
+      facts(of_facts),
+      rules(other.rules) {
+  for (std::size_t i = 0; i < maps_.size(); ++i) {
+    if (!other.maps_[i].present()) continue;
+    maps_[i].copy(other.maps_[i], arena);
+    maps_[i].begin_undo();
+  }
+}
+
+void Exchange::take_over(Exchange& copy, uint32_t phase) {
+  const http::HeaderMap* const edited = copy.editable_map(phase);
+  if (edited != nullptr && edited->edited_since_undo_point()) editable_map(phase)->take_over(*edited, arena);
+  http::HeaderMap& reply = *copy.map(EXTPROC_LOCAL_REPLY);
+  if (reply.present()) map(EXTPROC_LOCAL_REPLY)->copy(reply, arena);
+  dynamic_metadata = std::move(copy.dynamic_metadata);
+  store = std::move(copy.store);
+  replacement_body = std::move(copy.replacement_body);
+  if (!time_asked_for) extended_timeout = copy.extended_timeout;
+  clear_route_cache = copy.clear_route_cache;
 }
 
 void Exchange::keep_headers(uint32_t phase, const wire::RequestView& message) {

@@ -42,6 +42,12 @@ class Exchange {
  public:
   Exchange(uint64_t id, const StreamFacts& facts, const http::MutationRules& rules);
 
+  /// A copy for a callback on another thread: what can be read and changed, with nothing in common but `rules` and what
+  /// `of_facts` point to. It has no body.
+  Exchange(const Exchange& other, const extproc_stream_facts& of_facts);
+  /// Takes over what a callback has made of such a copy, as its edits in a phase.
+  void take_over(Exchange& copy, uint32_t phase);
+
   /// What plugins are told of the chain; before the first of them runs. The name outlives the exchange.
   void set_chain(std::string_view name);
 

@@ -26,8 +26,8 @@ struct HostedPlugin {
 };
 
 /// Configuration, plugins and chains as one whole that never changes once it is published. Each stream holds a
-/// reference to the generation that it began with; destroying the last one destroys the plugins, so that must
-/// not happen on a transport's thread.
+/// reference to the generation that it began with, and each callback on a worker one more, which it gives back there;
+/// destroying the last one destroys the plugins, so that must not happen on a transport's thread.
 struct Generation {
   config::Config config;
   const telemetry::Metrics* metrics = nullptr;  ///< outlives the generation

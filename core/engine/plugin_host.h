@@ -11,8 +11,8 @@
 
 #include "core/config/config.h"
 #include "core/engine/config_nodes.h"
-#include "core/engine/quarantine.h"
 #include "core/engine/plugin_work.h"
+#include "core/engine/quarantine.h"
 #include "core/engine/suspensions.h"
 #include "core/telemetry/log.h"
 #include "core/telemetry/metrics.h"

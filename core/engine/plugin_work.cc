@@ -67,7 +67,7 @@ void PluginWork::begin() {
 void PluginWork::end() {
   {
     const std::lock_guard lock(mutex_);
-    state_ = State::kEnded;
+    if (std::exchange(state_, State::kEnded) == State::kEnded) return;
   }
   if (workers_ == nullptr) return;
   for (const Work& work : std::exchange(early_, {})) call(work.function, work.data, true, log_name_);

@@ -351,7 +351,7 @@ void Stream::begin_chain(const Chain& chain) {
   assume_stated_modes();
   may_override_modes_ = may_override_modes();
   Suspensions::Waiter& waiter = *this;
-  chain_run_.emplace(*chain_, exchange_, held_bytes_, sink_, waiter);
+  chain_run_.emplace(*chain_, exchange_, held_bytes_, sink_, waiter, generation_);
 }
 
 void Stream::on_unknown_chain(const Incoming& incoming) {

@@ -51,7 +51,8 @@ void Stream::forget_pending() {
 }
 
 void Stream::resumed(const Suspensions& plugin, Suspensions::Handle handle, uint64_t token) {
-  if (pending_ == nullptr || !chain_run_->waits_for(plugin, handle)) return;  // it was given up meanwhile
+  if (pending_ == nullptr) return;  // it was given up meanwhile
+  if (!chain_run_->waits_for(plugin, handle)) return chain_run_->note_resume(plugin, handle, token);
   go_on([&](http::BodyBuffer& body) { return chain_run_->resume(token, body); });
 }
 

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "core/engine/callback_watch.h"
 #include "core/telemetry/log.h"
 
 namespace extprocd::engine {
@@ -42,6 +43,11 @@ WorkerPool::~WorkerPool() {
   std::unique_lock lock(mutex_);
   ends_ = true;
   std::vector<Waiting> delayed = std::exchange(delayed_, {});
+  if (metrics_.busy.value() > 0 || !queue_.empty()) {
+    telemetry::log(telemetry::Level::kInfo, "workers",
+                   "waiting for plugins: " + std::to_string(static_cast<int>(metrics_.busy.value())) +
+                       " of their jobs run, " + std::to_string(queue_.size()) + " are to run");
+  }
   lock.unlock();
   drop(std::move(delayed));
   work_.notify_all();
@@ -122,6 +128,7 @@ void WorkerPool::wake_one() {
 }
 
 void WorkerPool::work(std::size_t place) {
+  leave_thread_unwatched();
   std::unique_lock lock(mutex_);
   while (true) {
     queue_what_is_due();

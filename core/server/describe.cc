@@ -57,6 +57,7 @@ std::string describe_link(const engine::Generation& generation, const ChainLink&
   if (const std::string timeouts = timeout_text(link); !timeouts.empty())
     text += "\n     timeout  " + timeouts;
   if (link.when != nullptr) text += "\n     when     " + link.when->to_string();
+  if (link.workers != nullptr) text += "\n     runs     on server.workers, for it may block";
   return text + "\n     phases   " + phase_names(link.descriptor->phases) + "\n";
 }
 
@@ -132,6 +133,13 @@ void find_idle_links(const engine::Generation& generation, std::vector<config::D
                              entry.chain->name() + "': " + why});
       };
       if (link.descriptor->phases == 0) report("it asks for no phase");
+      if (link.workers != nullptr &&
+          (link.descriptor->phases & EXTPROC_PHASE_BIT(EXTPROC_LOCAL_REPLY)) != 0) {
+        found.push_back({generation.config.file, config_of(generation, *entry.chain).position,
+                         "plugin '" + link.host->name() +
+                             "' is not asked about other plugins' replies in chain '" + entry.chain->name() +
+                             "' (local_reply): it may block, and a denial does not wait"});
+      }
       if (link.when == nullptr) continue;
       if (entry.match && entry.match->excludes(link.when->request)) {
         report("its `when` and the chain's match exclude each other");

@@ -30,6 +30,11 @@ const config::PluginOverride* override_of(const config::Chain& chain, const std:
   return found == chain.overrides.end() ? nullptr : &*found;
 }
 
+bool may_block(const config::Plugin& entry, const extproc_plugin& descriptor) {
+  return entry.may_block ||
+         (EXTPROC_HAS(&descriptor, extproc_plugin, may_block) && descriptor.may_block != 0);
+}
+
 /// Builds one generation; what is wrong is collected.
 class Builder {
  public:
@@ -76,7 +81,8 @@ class Builder {
                   .deny_status = deny_status,
                   .when = entry.when.empty() ? nullptr : &entry.when,
                   .max_body_bytes = entry.max_body_bytes,
-                  .timeouts = entry.timeouts});
+                  .timeouts = entry.timeouts,
+                  .workers = may_block(entry, descriptor) ? workers_ : nullptr});
     }
     generation_->chains.add(std::move(built), chain.match, &telemetry::chain_streams(registry_, chain.name));
   }

@@ -487,8 +487,10 @@ typedef void (*extproc_work)(void* data, uint32_t dropped);
 typedef struct extproc_work_api {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [any-thread] Has `work` run on one of those threads, not before so many nanoseconds from now. EXTPROC_LIMIT: too
-   * much work waits already; nothing was taken over. EXTPROC_INVALID: no function. */
+  /* [any-thread] Has `work` run on one of those threads, not before so many nanoseconds from now; what create hands over,
+   * when create has succeeded. EXTPROC_LIMIT: too much work waits already, for its time or for a thread; nothing was taken
+   * over. EXTPROC_INVALID: no function. EXTPROC_TOO_LATE: the plugin is about to be destroyed. EXTPROC_UNSUPPORTED: there
+   * are no such threads. */
   extproc_status (*run)(const extproc_host* host, uint64_t delay_ns, extproc_work work, void* data);
 } extproc_work_api;
 
@@ -545,7 +547,13 @@ typedef struct extproc_plugin {
 
   /* Since 1.2. 1: callbacks may block (a database client without an asynchronous interface, a lock, a file). They then
    * run on threads of the host's own (server.workers), on a copy of what the callback may read and change, which takes
-   * effect when it returns; `state` and [stream] stay what they are. 0: callbacks return within microseconds. */
+   * effect when it returns; `state` and [stream] stay what they are. 0: callbacks return within microseconds.
+   * The stream stands still meanwhile, as with EXTPROC_SUSPEND, and the plugin's time runs from when the callback was
+   * handed over to those threads. When it is over, or the stream is, the stream goes on at once, and nothing comes of what
+   * a callback that is still inside does; on_cancelled follows only if it returns EXTPROC_SUSPEND then. stream_end comes
+   * behind the last callback, however long the stream is over. One that waits for a thread still is not made. Too many
+   * that wait: a failure of the plugin, RESOURCE_EXHAUSTED. EXTPROC_LOCAL_REPLY does not come, for a denial does not wait;
+   * a reply in pieces ends with the callback that began it; extend_timeout takes effect when the callback returns. */
   uint32_t may_block;
   uint32_t reserved_2;
   /* [stream] Since 1.2. Goes on after EXTPROC_SUSPEND, in the phase and with the flags in which on_phase was called.

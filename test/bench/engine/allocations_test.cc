@@ -48,7 +48,7 @@ TEST(EngineAllocations, an_idle_stream_keeps_little_more_than_its_headers) {
   const int64_t before = allocations().live_bytes;
   const auto idle = subject.open_idle(sink);
   const auto bytes = static_cast<std::size_t>(allocations().live_bytes - before);
-  EXPECT_LE(bytes, subject.first_message_bytes() + 2080);
+  EXPECT_LE(bytes, subject.first_message_bytes() + 2112);
 }
 
 }  // namespace
