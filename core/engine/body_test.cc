@@ -435,6 +435,9 @@ TEST_F(BodyTest, holding_at_the_body_s_end_is_a_failure) {
   request_body("a", true);
   expect_replies({"request_headers {}", "request_body {}"});
   EXPECT_EQ(value_of(*plugin.host->metrics().failures[2]), 1);
+  const auto& calls = plugin.host->metrics().calls[EXTPROC_REQUEST_BODY];
+  EXPECT_EQ(value_of(*calls[static_cast<std::size_t>(telemetry::CallResult::kError)]), 1);
+  EXPECT_EQ(value_of(*calls[static_cast<std::size_t>(telemetry::CallResult::kHeld)]), 0);
 }
 
 TEST_F(BodyTest, a_request_body_over_the_plugin_s_limit_is_413) {
