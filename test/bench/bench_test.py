@@ -137,6 +137,13 @@ class WrongReplies(unittest.TestCase):
             with self.subTest(fault), Bare(["--wrong", fault]) as server:
                 self.check_refusal(server.address, flags, text)
 
+    def test_are_counted_apart_where_they_are_a_servers_right(self) -> None:
+        with Bare(["--wrong", "status"]) as server:
+            report = load_json(server.address, *BRIEF, "--refusal", "gRPC status 13")
+            self.assertEqual((report["fault_count"], report["streams"], report["refused"]), (0, 0, COUNT))
+            self.assertEqual(report["latency_us"]["refused"]["count"], COUNT)
+            self.check_refusal(server.address, ["--refusal", "gRPC status 8"], "gRPC status 13")
+
     def test_of_held_streams_are_told(self) -> None:
         for fault, text in {"kind": "expected request_headers", "status": "gRPC status 13"}.items():
             with self.subTest(fault), Bare(["--wrong", fault]) as server:

@@ -81,6 +81,11 @@ Options read_options(int argc, char** argv) {
       ->check([](const std::string& text) {
         return text.find(':') != std::string::npos ? std::string() : "write name:value, not " + text;
       });
+  app.add_option(
+         "--refusal", options.refusals,
+         "Streams that end with a fault whose text begins so are counted apart, as refused; may be repeated")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
   app.add_option("--pid", options.pids, "The server's process, for its CPU time and memory; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--json", options.json_file,

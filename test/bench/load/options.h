@@ -29,7 +29,8 @@ struct Options {
   std::chrono::nanoseconds warm_up = std::chrono::seconds(1);
   std::chrono::nanoseconds duration = std::chrono::seconds(10);
   std::chrono::nanoseconds timeout = std::chrono::seconds(10);
-  uint64_t count = 0;  ///< end after so many streams; 0: when the duration is over
+  uint64_t count = 0;                 ///< end after so many streams; 0: when the duration is over
+  std::vector<std::string> refusals;  ///< how the text of a fault begins that is a server's right
   std::vector<pid_t> pids;
   std::string json_file;
 };

@@ -70,6 +70,14 @@ void print_latencies(Report& report) {
   }
 }
 
+boost::json::object quantiles_of(Latencies& latencies) {
+  boost::json::object entry{{"count", latencies.count()}};
+  for (const Quantile& quantile : kQuantiles) {
+    entry[quantile.name] = microseconds(latencies.quantile(quantile.share));
+  }
+  return entry;
+}
+
 }  // namespace
 
 void print_table(const Options& options, Report& report) {
@@ -83,6 +91,7 @@ void print_table(const Options& options, Report& report) {
   }
   std::printf("%llu streams in %.2f s: %.0f a second\n", static_cast<unsigned long long>(report.streams),
               seconds(report.window), streams_per_second(report));
+  if (report.refused > 0) std::printf("refused: %llu\n", static_cast<unsigned long long>(report.refused));
   if (report.echoed_bytes > 0) std::printf("echoed: %.1f MiB a second\n", echoed_per_second(report) / kMiB);
   if (!options.pids.empty()) std::printf("CPU of the server: %.2f µs a stream\n", cpu_per_stream(report));
   std::printf("CPU of the load: %.0f %% of one core\n", 100 * own_cpu_share(report));
@@ -94,12 +103,9 @@ void print_table(const Options& options, Report& report) {
 std::string to_json(const Options& options, Report& report) {
   boost::json::object latencies;
   for (auto& [name, values] : report.series) {
-    boost::json::object entry{{"count", values.count()}};
-    for (const Quantile& quantile : kQuantiles) {
-      entry[quantile.name] = microseconds(values.quantile(quantile.share));
-    }
-    latencies[name] = std::move(entry);
+    latencies[name] = quantiles_of(values);
   }
+  if (!options.refusals.empty()) latencies["refused"] = quantiles_of(report.refusals);
   boost::json::object faults;
   for (const auto& [fault, count] : report.faults) faults[fault] = count;
   boost::json::object document{
@@ -113,6 +119,7 @@ std::string to_json(const Options& options, Report& report) {
       {"seconds", seconds(report.window)},
       {"streams", report.streams},
       {"all_streams", report.all_streams},
+      {"refused", report.refused},
       {"streams_per_second", streams_per_second(report)},
       {"server_cpu_us_per_stream", cpu_per_stream(report)},
       {"echoed_bytes_per_second", echoed_per_second(report)},

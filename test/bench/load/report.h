@@ -30,6 +30,8 @@ struct Report {
   std::chrono::nanoseconds window{};            ///< that was measured
   uint64_t streams = 0;                         ///< that ended well in it
   uint64_t all_streams = 0;                     ///< that ended, those of the warm-up included
+  uint64_t refused = 0;                         ///< that ended in it as --refusal has it
+  Latencies refusals;                           ///< of those, until they ended
   uint64_t echoed_bytes = 0;                    ///< of bodies that came back in it
   std::vector<Series> series;                   ///< of streams that should have begun in the window
   std::chrono::nanoseconds latest_start{};      ///< how late a stream began at worst, with a rate

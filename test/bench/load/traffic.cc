@@ -116,6 +116,11 @@ bool Traffic::is_measured(Clock::time_point begun) const {
   return begun >= window_begin_ && begun < window_end_;
 }
 
+bool Traffic::is_refusal(std::string_view fault) const {
+  return std::ranges::any_of(options_.refusals,
+                             [&](const std::string& text) { return fault.starts_with(text); });
+}
+
 void Traffic::on_step(Exchange& exchange, std::size_t step, Clock::duration latency) {
   last_progress_ = Clock::now();
   if (is_measured(exchange.intended())) report_.series[step].latencies.add(latency);
@@ -130,6 +135,11 @@ void Traffic::on_end(Exchange& exchange, std::string_view fault) {
   last_progress_ = Clock::now();
   --in_flight_;
   ++report_.all_streams;
+  if (is_refusal(fault)) {
+    if (window_is_open_) ++report_.refused;
+    if (is_measured(exchange.intended())) report_.refusals.add(last_progress_ - exchange.intended());
+    return;
+  }
   if (!fault.empty()) {
     ++fault_count_;
     ++report_.faults[std::string(fault)];

@@ -35,6 +35,7 @@ class Traffic : public ExchangeWatcher {
   [[nodiscard]] bool is_stuck(Clock::time_point now) const;
   [[nodiscard]] bool may_begin() const;
   [[nodiscard]] Clock::time_point next_event() const;
+  [[nodiscard]] bool is_refusal(std::string_view fault) const;
   [[nodiscard]] bool is_measured(Clock::time_point begun) const;
 
   const Options& options_;
