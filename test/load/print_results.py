@@ -8,8 +8,7 @@ import trial
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not trial.results:
-        return
-    terminalreporter.write_line("\n" + trial.HEADING)
-    for result in trial.results:
-        terminalreporter.write_line(result.line())
+    tables = {trial.HEADING: [result.line() for result in trial.results]} | trial.tables
+    for heading, rows in tables.items():
+        if rows:
+            terminalreporter.write_line("\n" + "\n".join([heading, *rows]))

@@ -41,6 +41,8 @@ HEADING = ("| load | memory grew by | neighbour's streams | p50, ratio | p99, ra
            "|---|---|---|---|---|---|")
 
 results: list[Result] = []
+# Figures of another kind: the rows of a table by its heading.
+tables: dict[str, list[str]] = {}
 
 
 def memory(server: Extprocd, which: str = "VmRSS") -> float:
