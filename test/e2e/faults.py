@@ -5,7 +5,7 @@ from __future__ import annotations
 
 PHASES = ["request_headers", "request_body", "request_trailers", "response_headers", "response_body", "response_trailers"]
 POLICIES = ["fail", "deny", "skip"]
-ACCESSES = ["observe", "whole", "stream"]
+ACCESSES = ["observe", "whole", "stream", "blocking"]
 DENY_STATUS = 403
 SPENT = "did not answer within"
 
@@ -29,7 +29,7 @@ BLOCKING = {"sleep": "observe", "spin": "BUFFERED", "sleep_when_resumed": "FULL_
 FAILING = QUICK | dict.fromkeys([*WAITING, *BLOCKING], SPENT)
 # These are odd, and in order.
 SOUND = ["resume_later", "resume_by_timer", "resume_at_once", "resume_twice", "resume_from_ten_threads", "suspend_twice",
-         "suspend_and_go_on", "unknown_handles", "bad_calls"]
+         "suspend_and_go_on", "unknown_handles", "bad_calls", "work"]
 # How many resumes of one stream come to nothing.
 IGNORED = {"resume_late": 1, "resume_after_end": 1, "cancelled_ignored": 2, "suspend_and_throw": 1, "suspend_and_go_on": 1,
            "resume_twice": 1, "resume_from_ten_threads": 9, "unknown_handles": 3, "bad_calls": 1}

@@ -36,9 +36,10 @@ from http2 import Cut
 from rig import Envoy, Extprocd, eventually
 
 BODY = pattern(30_000)
-# Accesses that a body mode allows; bodies of mode NONE do not come.
+# Accesses that a body mode allows, and blocking, which observes on a worker; bodies of mode NONE do not come.
 ROWS = [("observe", "NONE"), ("observe", "STREAMED"), ("stream", "STREAMED"), ("whole", "BUFFERED"),
-        ("observe", "BUFFERED_PARTIAL"), ("observe", "FULL_DUPLEX_STREAMED"), ("stream", "FULL_DUPLEX_STREAMED")]
+        ("observe", "BUFFERED_PARTIAL"), ("observe", "FULL_DUPLEX_STREAMED"), ("stream", "FULL_DUPLEX_STREAMED"),
+        ("blocking", "STREAMED"), ("blocking", "FULL_DUPLEX_STREAMED")]
 TIMEOUT = "100ms"
 TOO_LONG, SHORT = 120, 5  # milliseconds
 

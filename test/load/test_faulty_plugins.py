@@ -33,9 +33,9 @@ BLOCKING = ["sleep", "spin"]
 BLOCKED = 20  # milliseconds a stream
 
 
-def config(threads: int, timeout: str = "20s") -> str:
+def config(threads: int, module: str = "faulty_observe", timeout: str = "20s", more: str = "") -> str:
     return (f"[server]\nthreads = {threads}\n[[plugin]]\nname = 'instructions'\nmodule = 'instructions.so'\n"
-            f"[[plugin]]\nname = 'faulty'\nmodule = 'faulty_observe.so'\ntimeout = '{timeout}'\n")
+            f"[[plugin]]\nname = 'faulty'\nmodule = '{module}.so'\ntimeout = '{timeout}'\n{more}")
 
 
 def suffer(server: Extprocd, fault: str, milliseconds: int, end: str) -> str:
@@ -91,6 +91,14 @@ def test_beside_a_thread_that_is_blocked(fault: str) -> None:
     """The neighbour's connection is on one thread, that of the streams on the other."""
     attack(f"50 streams, plugin: {fault} of {BLOCKED} ms, on the other thread",
            lambda server: suffer(server, fault, BLOCKED, OK), bound=32, config=config(threads=2))
+
+
+def test_beside_workers_that_are_blocked() -> None:
+    """All is on one thread, but for the plugin, which says that it may block."""
+    only = "when.header = { x-fault = '*' }\n"  # else the neighbour would wait for a worker
+    attack(f"50 streams, plugin: sleep of {BLOCKED} ms, may_block",
+           lambda server: suffer(server, "sleep", BLOCKED, OK), bound=32,
+           config=config(threads=1, module="faulty_blocking", more=only))
 
 
 def test_on_the_thread_that_is_blocked() -> None:
