@@ -17,6 +17,7 @@
 #include "core/engine/version.h"
 #include "core/server/describe.h"
 #include "core/server/generation_builder.h"
+#include "core/server/stop_guard.h"
 #include "core/server/transport.h"
 #include "core/server/watchdog.h"
 #include "core/telemetry/log.h"
@@ -30,6 +31,9 @@ namespace {
 
 using telemetry::Level;
 using telemetry::log;
+
+/// Behind the drain's deadline, for all that is not streams: plugins that are destroyed, threads that end.
+constexpr std::chrono::duration<double> kTimeToStop{5};
 
 uint32_t thread_count(const config::Config& config) {
   return config.server.threads != 0 ? config.server.threads
@@ -133,6 +137,7 @@ absl::Status serve(const config::Config& config) {
   if (const absl::Status status = check_tls(config); !status.ok()) return status;
   StopSignal stop;
   raise_file_limit();
+  StopGuard guard;
   Foundation foundation(config);
   if (const absl::Status status = foundation.build(config); !status.ok()) return status;
   telemetry::show_process_metrics(foundation.registry, engine::kVersion);
@@ -177,6 +182,7 @@ absl::Status serve(const config::Config& config) {
   health.set_serving(false);
   // A second signal means: at once.
   const bool at_once = stop.wait_for(config.server.drain.grace);
+  guard.start(kTimeToStop + std::chrono::duration<double>(at_once ? 0 : config.server.drain.deadline));
   const auto drained =
       (*transport)->drain(std::chrono::duration<double>(at_once ? 0 : config.server.drain.deadline));
   log(Level::kInfo, "server",

@@ -9,7 +9,7 @@ import pytest
 from client import Http1Exchange, Response, request
 from conftest import RunEnvoy
 from envoy_config import route
-from rig import Envoy, Extprocd, eventually
+from rig import Envoy, Extprocd, Failed, eventually
 from upstream import HALF
 
 PROBE = """
@@ -44,6 +44,16 @@ def test_a_callback_that_blocks_is_reported_with_its_stack(run_envoy: RunEnvoy) 
         assert server.metric('extproc_watchdog_reports_total{plugin="probe",phase="request_headers"}') == 1
         assert server.metric("extproc_blocked_threads") == 0
         assert called(asked(envoy))
+
+
+@pytest.mark.parametrize("where, told", [("", "plugin probe has not returned from request_headers"),
+                                         ("may_block = true\n", "could not stop, ends all the same")])
+def test_a_server_whose_plugin_never_returns_stops_all_the_same(run_envoy: RunEnvoy, where: str, told: str) -> None:
+    with pytest.raises(Failed, match=f"(?s)ended with code 1:.*{told}"):
+        with Extprocd(PROBE + where) as server, run_envoy(server, ROUTES, ("streams_failed",)) as envoy:
+            with Http1Exchange(envoy.port, "/headers", headers={"x-do": "block 600000"}) as hanging:
+                hanging.end()
+                eventually(lambda: server.metric('extproc_messages_total{phase="request_headers"}') == 1)
 
 
 @pytest.mark.parametrize("policy", ["deny", "skip"])

@@ -461,6 +461,7 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
   const bool holds = may_hold && has_bit(what.holds, number);
   const Outcome outcome = number == what.outcome_at ? what.outcome : Outcome::kContinue;
   if (outcome != Outcome::kContinue) events_.push_back("outcome " + to_string(outcome));
+  bool replies = false;
   std::uint32_t code = kUnknown;
   switch (outcome) {
     case Outcome::kFinish:
@@ -471,7 +472,8 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
       const std::uint32_t status = reply_status(what);
       write(position, "reply -> " + std::to_string(status));
       events_.push_back("reply() answers " + std::to_string(status));
-      if (status != EXTPROC_OK || too_late) break;
+      replies = status == EXTPROC_OK;
+      if (!replies || too_late) break;
       const std::string name = "p" + std::to_string(position);
       reply(position,
             {.status = what.reply_status,
@@ -488,24 +490,24 @@ ServerReference::Went ServerReference::call(std::size_t position, std::uint32_t 
     default:
       break;
   }
-  const bool answers =
-      outcome == Outcome::kContinue || outcome == Outcome::kReply || outcome == Outcome::kFinish;
+  const bool goes_on = (outcome == Outcome::kContinue || outcome == Outcome::kReply) && !replies;
+  const bool can_hold = body != nullptr && (flags & EXTPROC_END_OF_BODY) == 0 &&
+                        plan.body_access[index(side_of(phase))] == EXTPROC_ACCESS_STREAM;
+  const bool holds_in_vain = goes_on && holds && !is_headers(phase) && !can_hold;
+  const bool answers = (goes_on && !holds_in_vain) || replies || outcome == Outcome::kFinish;
   if (answers && too_late) {
     events_.emplace_back("too late without waiting");
     draft_ = before;
     why_ = why_too_late(position, phase, {WaitEnd::Kind::kTimeout, 0, 0});
     return failed(kDeadlineExceeded);
   }
-  const bool goes_on = outcome == Outcome::kContinue || outcome == Outcome::kReply;
   if (goes_on && !holds) return Went::kOn;
   if (goes_on && is_headers(phase)) {
     plugin.waits[index(side_of(phase))] = true;
     return Went::kOn;
   }
-  const bool can_hold = body != nullptr && (flags & EXTPROC_END_OF_BODY) == 0 &&
-                        plan.body_access[index(side_of(phase))] == EXTPROC_ACCESS_STREAM;
   if (goes_on && can_hold) return Went::kHeld;
-  if (goes_on) events_.emplace_back("held where nothing can be");
+  if (holds_in_vain) events_.emplace_back("held where nothing can be");
   if (!draft_.changes.empty() || draft_.replacement) events_.emplace_back("changes taken back");
   draft_ = before;
   return failed(code);
