@@ -144,7 +144,10 @@ void BlockingCall::reports_to(Handle handle, std::shared_ptr<Executor> executor,
 }
 
 void BlockingCall::run(BlockingLink& link) {
-  if (state_.load(std::memory_order_acquire) != State::kOpen) return;
+  if (const State state = state_.load(std::memory_order_acquire); state != State::kOpen) {
+    if (token_) tell_cancelled(link, state);  // the suspension that it would have ended came to nothing
+    return;
+  }
   has_begun = link.begin(call);
   if (has_begun) {
     const ChainLink& place = link.link();
@@ -171,7 +174,10 @@ void BlockingCall::run(BlockingLink& link) {
 void BlockingCall::clean_up(BlockingLink& link, State why) {
   if (call.suspension == 0) return;
   link.link().host->suspensions().close(call.suspension);
-  if (action != EXTPROC_SUSPEND) return;
+  if (action == EXTPROC_SUSPEND) tell_cancelled(link, why);
+}
+
+void BlockingCall::tell_cancelled(BlockingLink& link, State why) {
   exchange.body = {};
   link.tell_cancelled(exchange, call.phase,
                       why == State::kTimedOut ? EXTPROC_CANCEL_TIMEOUT : EXTPROC_CANCEL_STREAM_OVER);

@@ -117,6 +117,7 @@ class BlockingCall final : public CallSite {
   Handle open_suspension(const ChainLink& link) override;
   [[nodiscard]] Clock::time_point now() const override;
   void clean_up(BlockingLink& link, State why);
+  void tell_cancelled(BlockingLink& link, State why);
 
   const uint32_t flags_;
   const std::optional<uint64_t> token_;

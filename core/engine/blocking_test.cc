@@ -643,6 +643,35 @@ TEST_F(BlockingTest, a_suspension_that_comes_to_nothing_is_told_on_a_worker) {
   EXPECT_THAT(all_events(), ElementsAre("begin", "timeout", "end"));
 }
 
+/// Keeps the only worker busy while a plugin that was resumed waits for it.
+TEST_F(BlockingTest, who_is_resumed_and_gets_no_worker_in_time_is_told_that_it_came_to_nothing) {
+  use_workers(1, 1);
+  extproc_resume_handle handle = 0;
+  auto& plugin = add_blocker(kRequest, FailurePolicy::kSkip, {.timeouts = timeouts(0.02)});
+  plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) -> extproc_action {
+    EXPECT_EQ(plugin.async().suspend(call, &handle), EXTPROC_OK);
+    return EXTPROC_SUSPEND;
+  };
+  plugin.on_resumed = [&](auto...) -> extproc_action {
+    note("resumed");
+    return EXTPROC_CONTINUE;
+  };
+  send(kHeaders);
+  go_on();
+  Gate gate;
+  workers_->submit_always([&](bool) { gate.pass(); });
+  gate.wait_until_entered();
+  ASSERT_TRUE(workers_->submit([](bool) {}));  // the queue is full, which does not matter to who is resumed
+  EXPECT_EQ(plugin.resume(handle), EXTPROC_OK);
+  run_posted();
+  EXPECT_TRUE(sink_.paused);
+  advance(milliseconds(20));
+  expect_replies({"request_headers {}"});
+  stream().half_closed();
+  gate.open();
+  EXPECT_THAT(all_events(), ElementsAre("begin", "timeout", "end"));
+}
+
 TEST_F(BlockingTest, without_a_way_back_to_the_stream_it_fails) {
   sink_.executor_ = nullptr;
   add_blocker(kRequest);

@@ -49,7 +49,8 @@ extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call
   Suspensions& suspensions = link.host->suspensions();
   call.suspension = suspensions.open(executor, waiter_);
   blocking->reports_to(call.suspension, std::move(executor), waiter_);
-  if (!own->post([blocking](BlockingLink& there) { blocking->run(there); }, generation_, /*always=*/false)) {
+  if (!own->post([blocking](BlockingLink& there) { blocking->run(there); }, generation_,
+                 /*always=*/token.has_value())) {  // who was resumed is told, as many as there are
     suspensions.close(call.suspension);
     return fail(kResourceExhausted,
                 "finds " + std::to_string(link.workers->settings().max_queue) +

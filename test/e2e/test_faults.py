@@ -84,7 +84,7 @@ def chain(access: str, policy: str, hasty: bool) -> str:
 CHAINS = [(access, policy, hasty) for access in ACCESSES for policy in POLICIES for hasty in (False, True)]
 CONFIG = "".join(
     plugin(chain(*one), one[0], one[1], **({"timeout": TIMEOUT} if one[2] else {})) for one in CHAINS
-) + REST + "[server]\nthreads = 2\n[server.limits]\nmax_message_size = '1MiB'\n"
+) + REST + "[server]\nthreads = 2\n[server.workers]\nthreads = 64\n[server.limits]\nmax_message_size = '1MiB'\n"
 
 
 def processed(prefix: str, chain: str, mode: str) -> dict[str, Any]:
