@@ -38,15 +38,7 @@ std::string phase_name(uint32_t phase) {
   return std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
 }
 
-/// Does EXTPROC_HOLD mean anything in this callback?
-bool may_hold(const extproc_call& call, uint32_t flags) {
-  if (headers_side(call.phase)) return true;
-  const auto side = body_side(call.phase);
-  return side && call.link.access[static_cast<std::size_t>(*side)] == EXTPROC_ACCESS_STREAM &&
-         (flags & EXTPROC_END_OF_BODY) == 0;
-}
-
-CallResult result_of(extproc_action action, const extproc_call& call, uint32_t flags, bool mutated) {
+CallResult result_of(extproc_action action, const extproc_call& call, bool may_hold, bool mutated) {
   switch (action) {
     case EXTPROC_SUSPEND:
       return call.suspension != 0 ? CallResult::kPending : CallResult::kError;
@@ -57,7 +49,7 @@ CallResult result_of(extproc_action action, const extproc_call& call, uint32_t f
     case EXTPROC_FINISH:
       return CallResult::kFinished;
     case EXTPROC_HOLD:
-      return may_hold(call, flags) ? CallResult::kHeld : CallResult::kError;
+      return may_hold ? CallResult::kHeld : CallResult::kError;
     default:
       return CallResult::kError;
   }
@@ -136,6 +128,14 @@ std::optional<PhaseResult> ChainRun::settle(std::size_t position, extproc_call& 
     return std::nullopt;
   }
   return on_action(position, call, action, before);
+}
+
+/// Does EXTPROC_HOLD mean anything in this callback?
+bool ChainRun::may_hold(const extproc_call& call) const {
+  if (headers_side(call.phase)) return true;
+  const auto side = body_side(call.phase);
+  return side && call.link.access[static_cast<std::size_t>(*side)] == EXTPROC_ACCESS_STREAM &&
+         (flags_ & EXTPROC_END_OF_BODY) == 0;
 }
 
 /// What comes of a callback that is over; of EXTPROC_HOLD, too, where nothing can be held.
@@ -235,7 +235,7 @@ extproc_action ChainRun::judge(std::size_t position, extproc_call& call, extproc
   const bool mutated = (map != nullptr && map->edited_since_undo_point()) ||
                        exchange_.replacement_body != before.replacement_body ||
                        (call.body != nullptr && call.body->edited);
-  CallResult result = result_of(action, call, flags_, mutated);
+  CallResult result = result_of(action, call, may_hold(call), mutated);
   const bool answered = result != CallResult::kError && result != CallResult::kPending;
   const Duration timeout = link.timeout(call.phase);
   if (answered && timeout != Duration::zero() && last_return_ - call.began > timeout) {

@@ -174,6 +174,7 @@ class ChainRun final : private CallSite {
                                        const UndoPoint& before, bool can_skip = true);
   std::optional<PhaseResult> settle(std::size_t position, extproc_call& call, extproc_action action,
                                     UndoPoint& before);
+  [[nodiscard]] bool may_hold(const extproc_call& call) const;
   static PhaseResult failure_of(const extproc_call& call);
   // Waiting (chain_run_wait.cc).
   PhaseResult wait(std::size_t position, extproc_call& call, UndoPoint& before, BodyEdit* edit);

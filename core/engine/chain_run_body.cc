@@ -128,12 +128,10 @@ std::optional<PhaseResult> ChainRun::settle_stage(std::size_t position, extproc_
                                                   http::BodyBuffer& body) {
   LinkState& state = states_[position];
   const wire::Direction side = side_of(phase_);
-  const uint32_t access = chain_.links()[position].access[index(side)];
   exchange_.body = {};
   if (action == EXTPROC_SUSPEND && call.suspension != 0) return wait(position, call, before, &edit);
 
-  const bool may_hold = access == EXTPROC_ACCESS_STREAM && (flags_ & EXTPROC_END_OF_BODY) == 0;
-  if (action == EXTPROC_HOLD && may_hold) {
+  if (action == EXTPROC_HOLD && may_hold(call)) {
     state.unwanted |= static_cast<uint8_t>(call.unwanted);
     http::BodyBuffer kept(edit.in.of_messages());
     kept.add_between(edit.in, edit.at, edit.in.end());
