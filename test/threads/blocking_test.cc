@@ -40,8 +40,16 @@ class Posted {
  public:
   void push(std::function<void()> work) {
     const std::lock_guard lock(mutex_);
+    if (closed_) return;
     work_.push_back(std::move(work));
     came_.notify_one();
+  }
+  /// Drops what is left and what still comes, which holds this.
+  void close() {
+    std::deque<std::function<void()>> dropped;
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    dropped.swap(work_);
   }
   /// Waits a little for the next one; nothing if none comes.
   std::function<void()> take() {
@@ -57,6 +65,7 @@ class Posted {
   std::mutex mutex_;
   std::condition_variable came_;
   std::deque<std::function<void()>> work_;
+  bool closed_ = false;
 };
 
 /// The way back to one stream, until it is over.
@@ -244,6 +253,7 @@ void serve(engine::ProcessService& service, const std::string& message, Done& do
     ++done.answered;
     served.stream->half_closed();
   }
+  posted->close();
 }
 
 TEST(Blocking, streams_are_answered_once_whatever_their_slow_plugins_do_and_each_plugin_hears_of_the_end) {
