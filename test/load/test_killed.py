@@ -128,7 +128,9 @@ def test_killed_and_started_again(fail_open: bool) -> None:
                         eventually(lambda: server.metric("extproc_streams_active") == 0)
                 if turn % 2:
                     time.sleep(DOWN)
-    assert clients.faults == []
+    # A response that had begun, of which Envoy keeps no copy, can only be cut off.
+    begun = ("STREAMED: Cut(", "FULL_DUPLEX_STREAMED: Cut(")
+    assert [fault for fault in clients.faults if not fault.startswith(begun)] == []
     unprocessed = [one for one in clients.answers if not one.processed]
     statuses = {status: sum(one.status == status for one in unprocessed) for status in (200, 500, 504)}
     assert sum(statuses.values()) == len(unprocessed), {one.status for one in unprocessed}
