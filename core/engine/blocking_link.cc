@@ -68,50 +68,32 @@ void BlockingLink::do_tasks() {
   }
 }
 
-template <typename Callback>
-extproc_action BlockingLink::call(extproc_call& call, Callback callback) {
+bool BlockingLink::begin(extproc_call& call) {
+  if (!begun_) begun_ = call_begin(call, state(), facts_);
+  return begun_;
+}
+
+extproc_action BlockingLink::run(extproc_call& call, uint32_t flags, std::optional<uint64_t> token) {
   const auto start = Clock::now();
-  const extproc_action action = guarded_callback(call, callback);
+  const extproc_action action = call_phase(call, state(), flags, token);
   spent_ += Clock::now() - start;
   return action;
 }
 
-bool BlockingLink::begin(extproc_call& call) {
-  if (begun_) return true;
-  if (link_.descriptor->stream_begin != nullptr) {
-    const extproc_action action = guarded_callback(
-        call, [&] { return link_.descriptor->stream_begin(link_.instance, state(), &call, &facts_); });
-    if (action != EXTPROC_CONTINUE) return false;
-  }
-  begun_ = true;
-  return true;
-}
-
 void BlockingLink::tell_cancelled(Exchange& exchange, uint32_t phase, uint32_t reason) {
-  if (!has_on_cancelled(*link_.descriptor)) return;
   extproc_call call(exchange, link_, phase);
   call.facts = &facts_;
-  const extproc_action action = this->call(call, [&]() -> extproc_action {
-    link_.descriptor->on_cancelled(link_.instance, state(), &call, phase, reason);
-    return EXTPROC_CONTINUE;
-  });
-  if (action != EXTPROC_FAIL) return;
-  log_failure(*link_.host,
-              "failed in on_cancelled of stream " + std::to_string(facts_.id) + ": " + failure_text(call));
+  const auto start = Clock::now();
+  call_cancelled(call, state(), reason);
+  spent_ += Clock::now() - start;
 }
 
 void BlockingLink::end(Exchange& exchange, extproc_stream_end info) {
-  if (!std::exchange(begun_, false) || link_.descriptor->stream_end == nullptr) return;
+  if (!std::exchange(begun_, false)) return;
   info.plugin_duration_ns = static_cast<uint64_t>(spent_.count());
   extproc_call call(exchange, link_, EXTPROC_PHASE_COUNT);
   call.facts = &facts_;
-  const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
-    link_.descriptor->stream_end(link_.instance, state(), &call, &info);
-    return EXTPROC_CONTINUE;
-  });
-  if (action != EXTPROC_FAIL) return;
-  log_failure(*link_.host,
-              "failed at the end of stream " + std::to_string(facts_.id) + ": " + failure_text(call));
+  call_end(call, state(), info);
 }
 
 BlockingCall::BlockingCall(const extproc_call& of_stream, const BlockingLink& link, uint32_t flags,
@@ -153,11 +135,7 @@ void BlockingCall::run(BlockingLink& link) {
     const ChainLink& place = link.link();
     const Duration before = link.spent();
     call.may_edit = true;
-    action = link.call(call, [&] {
-      if (token_)
-        return place.descriptor->on_resumed(place.instance, link.state(), &call, call.phase, flags_, *token_);
-      return place.descriptor->on_phase(place.instance, link.state(), &call, call.phase, flags_);
-    });
+    action = link.run(call, flags_, token_);
     call.may_edit = false;
     spent = link.spent() - before;
     place.host->metrics().durations[call.phase]->observe(std::chrono::duration<double>(spent).count());

@@ -48,14 +48,12 @@ class BlockingLink : public std::enable_shared_from_this<BlockingLink> {
 
   /// Calls stream_begin, the first time. False: it failed.
   [[nodiscard]] bool begin(extproc_call& call);
-  /// Makes a callback, and adds the time that it takes to the plugin's.
-  template <typename Callback>
-  extproc_action call(extproc_call& call, Callback callback);
+  /// Makes on_phase or on_resumed, and adds the time that it takes to the plugin's.
+  extproc_action run(extproc_call& call, uint32_t flags, std::optional<uint64_t> token);
   /// Calls on_cancelled.
   void tell_cancelled(Exchange& exchange, uint32_t phase, uint32_t reason);
   /// Calls stream_end, if the plugin has begun.
   void end(Exchange& exchange, extproc_stream_end info);
-  [[nodiscard]] void* state() const { return state_.get(); }
   [[nodiscard]] Duration spent() const { return spent_; }
 
  private:
@@ -66,6 +64,7 @@ class BlockingLink : public std::enable_shared_from_this<BlockingLink> {
   };
 
   void do_tasks();
+  [[nodiscard]] void* state() const { return state_.get(); }
 
   const ChainLink& link_;
   http::Arena arena_;  // of the facts

@@ -10,6 +10,44 @@
 #include "core/telemetry/log.h"
 
 namespace extprocd::engine {
+namespace {
+
+/// Of a callback whose failure changes nothing any more.
+void log_if_failed(const extproc_call& call, extproc_action action, const std::string& where) {
+  if (action != EXTPROC_FAIL) return;
+  log_failure(*call.link.host,
+              "failed " + where + " of stream " + std::to_string(call.facts->id) + ": " + failure_text(call));
+}
+
+}  // namespace
+
+bool call_begin(extproc_call& call, void* state, const extproc_stream_facts& facts) {
+  const ChainLink& link = call.link;
+  if (link.descriptor->stream_begin == nullptr) return true;
+  return guarded_callback(call, [&] {
+           return link.descriptor->stream_begin(link.instance, state, &call, &facts);
+         }) == EXTPROC_CONTINUE;
+}
+
+void call_cancelled(extproc_call& call, void* state, uint32_t reason) {
+  const ChainLink& link = call.link;
+  if (!has_on_cancelled(*link.descriptor)) return;
+  const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
+    link.descriptor->on_cancelled(link.instance, state, &call, call.phase, reason);
+    return EXTPROC_CONTINUE;
+  });
+  log_if_failed(call, action, "in on_cancelled");
+}
+
+void call_end(extproc_call& call, void* state, const extproc_stream_end& info) {
+  const ChainLink& link = call.link;
+  if (link.descriptor->stream_end == nullptr) return;
+  const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
+    link.descriptor->stream_end(link.instance, state, &call, &info);
+    return EXTPROC_CONTINUE;
+  });
+  log_if_failed(call, action, "at the end");
+}
 
 std::string failure_text(const extproc_call& call) {
   constexpr std::size_t kMost = 1024;

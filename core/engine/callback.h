@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 
 #include <extproc/abi.h>
@@ -11,7 +13,11 @@
 
 namespace extprocd::engine {
 
-inline constexpr uint32_t kDeadlineExceeded = 4;  // of gRPC
+// Codes of gRPC, for failures that the host finds.
+inline constexpr uint32_t kDeadlineExceeded = 4;
+inline constexpr uint32_t kResourceExhausted = 8;
+inline constexpr uint32_t kFailedPrecondition = 9;
+inline constexpr uint32_t kInternal = 13;
 
 /// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
 template <typename Callback>
@@ -31,6 +37,24 @@ extproc_action guarded_callback(extproc_call& call, Callback callback) noexcept 
 inline bool has_on_cancelled(const extproc_plugin& descriptor) {
   return EXTPROC_HAS(&descriptor, extproc_plugin, on_cancelled) && descriptor.on_cancelled != nullptr;
 }
+
+// The callbacks of a plugin, on whichever thread. `state` is the plugin's memory on that stream.
+
+/// Makes stream_begin, if there is one. False: it failed, and the plugin has not begun.
+[[nodiscard]] bool call_begin(extproc_call& call, void* state, const extproc_stream_facts& facts);
+/// Makes on_resumed where there is a `token`, else on_phase.
+inline extproc_action call_phase(extproc_call& call, void* state, uint32_t flags,
+                                 std::optional<uint64_t> token) {
+  const ChainLink& link = call.link;
+  return guarded_callback(call, [&] {
+    if (token) return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
+    return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
+  });
+}
+/// Makes on_cancelled, if there is one. A failure of it is logged.
+void call_cancelled(extproc_call& call, void* state, uint32_t reason);
+/// Makes stream_end, if there is one. A failure of it is logged.
+void call_end(extproc_call& call, void* state, const extproc_stream_end& info);
 
 /// Writes one line a second and plugin about its failures; the next one says how many were held back.
 void log_failure(const PluginHost& host, std::string text);

@@ -193,14 +193,8 @@ bool ChainRun::takes_part(const ChainLink& link, LinkState& state, uint32_t phas
 bool ChainRun::begin(std::size_t position, extproc_call& call) {
   const ChainLink& link = chain_.links()[position];
   if (link.workers != nullptr) return true;  // on the worker, before its first callback
-  if (link.descriptor->stream_begin != nullptr) {
-    const extproc_action action = guarded_callback(call, [&] {
-      return link.descriptor->stream_begin(link.instance, state_of(link), &call, &exchange_.facts);
-    });
-    if (action != EXTPROC_CONTINUE) return false;
-  }
-  states_[position].begun = true;
-  return true;
+  states_[position].begun = call_begin(call, state_of(link), exchange_.facts);
+  return states_[position].begun;
 }
 
 /// `token`: the plugin goes on after waiting.
@@ -213,11 +207,7 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   // The clock is read once between two plugins: it costs as much as calling a plugin does.
   const Clock::time_point start = last_return_ != kNever ? last_return_ : now();
   if (!token) call.began = start;
-  const extproc_action action = guarded_callback(call, [&] {
-    void* const state = state_of(link);
-    if (token) return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
-    return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
-  });
+  const extproc_action action = call_phase(call, state_of(link), flags, token);
   last_return_ = now();
   const auto spent = last_return_ - start;
   call.may_edit = false;
@@ -366,17 +356,9 @@ void ChainRun::end(uint32_t reason, uint32_t grpc_status, std::chrono::nanosecon
     if (!states_[i].begun) continue;
     states_[i].begun = false;
     states_[i].done = true;
-    if (link.descriptor->stream_end == nullptr) continue;
     info.plugin_duration_ns = static_cast<uint64_t>(states_[i].spent.count());
     extproc_call call(exchange_, link, EXTPROC_PHASE_COUNT);
-    const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
-      link.descriptor->stream_end(link.instance, state_of(link), &call, &info);
-      return EXTPROC_CONTINUE;
-    });
-    if (action == EXTPROC_FAIL) {
-      log_failure(*call.link.host, "failed at the end of stream " + std::to_string(exchange_.facts.id) +
-                                       ": " + failure_text(call));
-    }
+    call_end(call, state_of(link), info);
   }
 }
 

@@ -178,7 +178,7 @@ class ChainRun final : private CallSite {
   static PhaseResult failure_of(const extproc_call& call);
   // Waiting (chain_run_wait.cc).
   PhaseResult wait(std::size_t position, extproc_call& call, UndoPoint& before, BodyEdit* edit);
-  std::unique_ptr<Waiting> stop_waiting(telemetry::WaitResult result);
+  std::unique_ptr<Waiting> end_wait(telemetry::WaitResult result);
   void take_up(Waiting& waiting, extproc_call& call);
   PhaseResult go_on(Waiting& waiting, extproc_call& call, extproc_action action, http::BodyBuffer& body);
   void tell_cancelled(const Waiting& waiting, uint32_t reason);

@@ -10,13 +10,6 @@
 #include "core/engine/generation.h"
 
 namespace extprocd::engine {
-namespace {
-
-constexpr uint32_t kResourceExhausted = 8;  // of gRPC
-constexpr uint32_t kInternal = 13;
-
-}  // namespace
-
 /// EXTPROC_SUSPEND, with call.suspension for its return; or it has failed.
 extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call, uint32_t flags,
                                         std::optional<uint64_t> token) {

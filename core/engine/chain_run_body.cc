@@ -8,6 +8,7 @@
 
 #include "core/engine/body_access.h"
 #include "core/engine/call.h"
+#include "core/engine/callback.h"
 #include "core/engine/chain_run.h"
 #include "core/engine/phases.h"
 #include "core/http/header_syntax.h"
@@ -15,8 +16,6 @@
 namespace extprocd::engine {
 namespace {
 
-constexpr uint32_t kFailedPrecondition = 9;
-constexpr uint32_t kResourceExhausted = 8;
 constexpr uint32_t kContentTooLarge = 413;
 constexpr uint32_t kServiceUnavailable = 503;
 

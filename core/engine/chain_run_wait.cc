@@ -41,7 +41,7 @@ PhaseResult ChainRun::wait(std::size_t position, extproc_call& call, UndoPoint& 
 }
 
 /// Ends the suspension: nothing that comes under its handle counts any more.
-std::unique_ptr<ChainRun::Waiting> ChainRun::stop_waiting(WaitResult result) {
+std::unique_ptr<ChainRun::Waiting> ChainRun::end_wait(WaitResult result) {
   const PluginHost& host = *chain_.links()[waiting_->position].host;
   const auto& metrics = host.metrics();
   host.suspensions().close(waiting_->handle);
@@ -57,7 +57,7 @@ std::unique_ptr<ChainRun::Waiting> ChainRun::stop_waiting(WaitResult result) {
 }
 
 PhaseResult ChainRun::resume(uint64_t token, http::BodyBuffer& body) {
-  const auto waiting = stop_waiting(WaitResult::kResumed);
+  const auto waiting = end_wait(WaitResult::kResumed);
   extproc_call call(exchange_, chain_.links()[waiting->position], phase_);
   take_up(*waiting, call);
   if (waiting->blocking != nullptr) {
@@ -70,7 +70,7 @@ PhaseResult ChainRun::resume(uint64_t token, http::BodyBuffer& body) {
 }
 
 PhaseResult ChainRun::give_up(std::string why, http::BodyBuffer& body) {
-  const auto waiting = stop_waiting(WaitResult::kTimeout);
+  const auto waiting = end_wait(WaitResult::kTimeout);
   tell_cancelled(*waiting, EXTPROC_CANCEL_TIMEOUT);
   const ChainLink& link = chain_.links()[waiting->position];
   extproc_call call(exchange_, link, phase_);
@@ -115,21 +115,14 @@ PhaseResult ChainRun::go_on(Waiting& waiting, extproc_call& call, extproc_action
 void ChainRun::tell_cancelled(const Waiting& waiting, uint32_t reason) {
   const ChainLink& link = chain_.links()[waiting.position];
   if (waiting.blocking != nullptr) return give_up_blocking(waiting, reason);
-  if (!has_on_cancelled(*link.descriptor)) return;
   if (link.workers != nullptr) return tell_cancelled_on_worker(waiting.position, reason);
   extproc_call call(exchange_, link, phase_);
-  const extproc_action action = guarded_callback(call, [&]() -> extproc_action {
-    link.descriptor->on_cancelled(link.instance, state_of(link), &call, phase_, reason);
-    return EXTPROC_CONTINUE;
-  });
-  if (action != EXTPROC_FAIL) return;
-  log_failure(*link.host, "failed in on_cancelled of stream " + std::to_string(exchange_.facts.id) + ": " +
-                              failure_text(call));
+  call_cancelled(call, state_of(link), reason);
 }
 
 void ChainRun::cancel_waiting() {
   if (waiting_ == nullptr) return;
-  const auto waiting = stop_waiting(WaitResult::kCancelled);
+  const auto waiting = end_wait(WaitResult::kCancelled);
   tell_cancelled(*waiting, EXTPROC_CANCEL_STREAM_OVER);
 }
 

@@ -113,9 +113,7 @@ void Stream::take_up(const Incoming& incoming, Step step, PhaseResult result, ht
       if (body_is_through(incoming, body)) after_body(incoming);
       break;
     case Step::kEndOfBody:
-      if (!body_is_through(incoming, body)) break;
-      let_headers_go(incoming.direction, incoming.scratch);
-      run_trailers(incoming);
+      if (body_is_through(incoming, body)) run_trailers(incoming);
       break;
     case Step::kTrailers:
       answer_trailers(incoming);
