@@ -79,23 +79,17 @@ Chain read_chain(TableReader& table, const Config& config) {
     return std::any_of(earlier.begin(), earlier.end(), [&](const auto& other) { return other.name == name; });
   });
   read_plugins(table, config.plugin, chain);
-  if (const Value* value = table.take_table("match")) {
-    TableReader match = table.below("match", *value);
+  table.in_table("match", [&](TableReader& match) {
     read_match(match, chain.match.emplace());
-    match.report_unknown();
-    if (std::get<Value::Table>(value->data).empty()) {
+    if (std::get<Value::Table>(match.table().data).empty()) {
       table.error("match", "has no condition: leave [chain.match] out to make this the default chain");
     }
-  }
+  });
   std::string order = "reverse";
   table.get("response_order", order, kOrders);
   chain.response_order = order == "same" ? ResponseOrder::kSame : ResponseOrder::kReverse;
   read_overrides(table, chain);
-  if (const Value* value = table.take_table("data_plane")) {
-    TableReader below = table.below("data_plane", *value);
-    read_data_plane(below, chain.data_plane);
-    below.report_unknown();
-  }
+  table.in_table("data_plane", [&](TableReader& below) { read_data_plane(below, chain.data_plane); });
   std::optional<double> deadline = config.chains.deadline;
   read_deadline(table, deadline);
   chain.deadline = deadline.value_or(default_deadline(chain.data_plane));

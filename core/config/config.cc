@@ -20,7 +20,6 @@
 #include "core/config/table_reader.h"
 #include "core/config/tls_reader.h"
 #include "core/config/toml_value.h"
-#include "core/config/workers_reader.h"
 
 namespace extprocd::config {
 namespace {
@@ -53,19 +52,17 @@ class ConfigReader {
 
   void read(const Value& root, Config& config) {
     TableReader top(root, "", file_, errors_);
-    with_table(top, "server", "server", [&](TableReader& table) { server(table, config.server); });
-    with_table(top, "admin", "admin", [&](TableReader& table) { admin(table, config.admin); });
-    with_table(top, "log", "log", [&](TableReader& table) { log(table, config.log); });
-    with_table(top, "plugins", "plugins", [&](TableReader& table) {
+    top.in_table("server", [&](TableReader& table) { server(table, config.server); });
+    top.in_table("admin", [&](TableReader& table) { admin(table, config.admin); });
+    top.in_table("log", [&](TableReader& table) { log(table, config.log); });
+    top.in_table("plugins", [&](TableReader& table) {
       table.get("directory", config.plugins.directory);
       table.get("runtime_dir", config.plugins.runtime_dir);
     });
-    with_table(top, "mutation_rules", "mutation_rules",
-               [&](TableReader& table) { mutation_rules(table, config.mutation_rules); });
-    with_table(top, "data_plane", "data_plane",
-               [&](TableReader& table) { read_data_plane(table, config.data_plane); });
+    top.in_table("mutation_rules", [&](TableReader& table) { mutation_rules(table, config.mutation_rules); });
+    top.in_table("data_plane", [&](TableReader& table) { read_data_plane(table, config.data_plane); });
     plugins(top, config.plugin);
-    with_table(top, "chains", "chains", [&](TableReader& table) {
+    top.in_table("chains", [&](TableReader& table) {
       table.get("on_unknown", config.chains.on_unknown);
       table.get("deny_status", config.chains.deny_status, 200, 599);
       read_deadline(table, config.chains.deadline);
@@ -78,15 +75,6 @@ class ConfigReader {
   }
 
  private:
-  template <typename Read>
-  void with_table(TableReader& parent, std::string_view key, std::string path, Read read) {
-    const Value* value = parent.take_table(key);
-    if (value == nullptr) return;
-    TableReader table(*value, std::move(path), file_, errors_);
-    read(table);
-    table.report_unknown();
-  }
-
   void address(TableReader& table, std::string_view key, const std::string& text) {
     const auto parsed = parse_address(text);
     if (!parsed.ok()) table.error(key, "'" + text + "': " + std::string(parsed.status().message()));
@@ -100,7 +88,7 @@ class ConfigReader {
     std::string transport(to_string(server.transport));
     table.get("transport", transport, kTransports);
     server.transport = transport == kTransports[1] ? Transport::kNative : Transport::kGrpc;
-    with_table(table, "limits", "server.limits", [&](TableReader& limits) {
+    table.in_table("limits", [&](TableReader& limits) {
       limits.get_size("max_message_size", server.limits.max_message_size, 1024, kMaxMessageSize);
       limits.get("max_headers", server.limits.max_headers, 1, 1000000);
       limits.get("max_streams_per_connection", server.limits.max_streams_per_connection, 1, 2147483647);
@@ -114,7 +102,7 @@ class ConfigReader {
       limits.get("max_resets_per_second", server.limits.max_resets_per_second, 1, kMaxFrames);
       limits.get("max_control_frames_per_second", server.limits.max_control_frames_per_second, 1, kMaxFrames);
     });
-    with_table(table, "keepalive", "server.keepalive", [&](TableReader& keepalive) {
+    table.in_table("keepalive", [&](TableReader& keepalive) {
       keepalive.get_duration_or_off("interval", server.keepalive.interval, 1, kLongestAge);
       keepalive.get_duration("timeout", server.keepalive.timeout, 0.1, 3600);
       keepalive.get_duration_or_off("max_connection_age", server.keepalive.max_connection_age, 1,
@@ -122,16 +110,14 @@ class ConfigReader {
       keepalive.get_duration_or_off("max_connection_age_grace", server.keepalive.max_connection_age_grace,
                                     0.1, kLongestAge);
     });
-    with_table(table, "drain", "server.drain", [&](TableReader& drain) {
+    table.in_table("drain", [&](TableReader& drain) {
       drain.get_duration("grace", server.drain.grace, 0, kDay);
       drain.get_duration("deadline", server.drain.deadline, 0, kDay);
     });
     read_watchdog(table, server.watchdog);
     read_overload(table, server.limits, server.overload);
-    with_table(table, "workers", "server.workers",
-               [&](TableReader& workers) { read_workers(workers, server.workers); });
-    with_table(table, "tls", "server.tls",
-               [&](TableReader& tls) { read_tls(tls, file_, server.tls.emplace()); });
+    read_workers(table, server.workers);
+    table.in_table("tls", [&](TableReader& tls) { read_tls(tls, file_, server.tls.emplace()); });
   }
 
   void admin(TableReader& table, Admin& admin) {
@@ -195,7 +181,7 @@ class ConfigReader {
       if (!is_sha256(hash)) table.error("sha256", "must be 64 hexadecimal digits");
       plugin.sha256 = hash;
     }
-    with_table(table, "when", "plugin.when", [&](TableReader& when) { read_when(when, plugin.when); });
+    table.in_table("when", [&](TableReader& when) { read_when(when, plugin.when); });
     if (const Value* own = table.take_table("config")) {
       plugin.config = *own;
     } else {

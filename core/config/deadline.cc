@@ -32,13 +32,11 @@ void read_timeouts(TableReader& plugin, PhaseTimeouts& timeouts) {
   double all = 0;
   plugin.get_duration_or_off("timeout", all, kShortest, kLongest);
   timeouts.fill(all);
-  const Value* value = plugin.take_table("timeouts");
-  if (value == nullptr) return;
-  TableReader table = plugin.below("timeouts", *value);
-  for (std::size_t i = 0; i < kPhases.size(); ++i) {
-    table.get_duration_or_off(kPhases[i], timeouts[i], kShortest, kLongest);
-  }
-  table.report_unknown();
+  plugin.in_table("timeouts", [&](TableReader& table) {
+    for (std::size_t i = 0; i < kPhases.size(); ++i) {
+      table.get_duration_or_off(kPhases[i], timeouts[i], kShortest, kLongest);
+    }
+  });
 }
 
 void read_deadline(TableReader& table, std::optional<double>& deadline) {

@@ -28,40 +28,42 @@ void must_be_below(TableReader& table, std::string_view key, uint64_t value, std
 
 }  // namespace
 
+void read_workers(TableReader& server, Workers& workers) {
+  server.in_table("workers", [&](TableReader& table) {
+    table.get("threads", workers.threads, 1, 1024);
+    table.get("max_queue", workers.max_queue, 1, 1000000);
+  });
+}
+
 void read_watchdog(TableReader& server, Watchdog& watchdog) {
-  const Value* value = server.take_table("watchdog");
-  if (value == nullptr) return;
-  TableReader table = server.below("watchdog", *value);
-  table.get_duration_or_off("after", watchdog.after, kShortestWatch, kLongestWatch);
-  table.report_unknown();
+  server.in_table("watchdog", [&](TableReader& table) {
+    table.get_duration_or_off("after", watchdog.after, kShortestWatch, kLongestWatch);
+  });
 }
 
 void read_overload(TableReader& server, const Limits& limits, Overload& overload) {
-  const Value* value = server.take_table("overload");
-  if (value == nullptr) return;
-  TableReader table = server.below("overload", *value);
-  table.get("max_streams", overload.max_streams, 0, kMostStreams);
-  table.get_size("max_held_bytes", overload.max_held_bytes, 0, std::numeric_limits<int64_t>::max());
-  table.get("max_waiting", overload.max_waiting, 0, kMostWaiting);
-  table.get("policy", overload.policy);
-  table.get("deny_status", overload.deny_status, 200, 599);
-  table.report_unknown();
-  must_be_below(table, "max_streams", overload.max_streams, "server.limits.max_streams", limits.max_streams);
-  must_be_below(table, "max_held_bytes", overload.max_held_bytes, "server.limits.max_total_held_bytes",
-                limits.max_total_held_bytes);
+  server.in_table("overload", [&](TableReader& table) {
+    table.get("max_streams", overload.max_streams, 0, kMostStreams);
+    table.get_size("max_held_bytes", overload.max_held_bytes, 0, std::numeric_limits<int64_t>::max());
+    table.get("max_waiting", overload.max_waiting, 0, kMostWaiting);
+    table.get("policy", overload.policy);
+    table.get("deny_status", overload.deny_status, 200, 599);
+    must_be_below(table, "max_streams", overload.max_streams, "server.limits.max_streams",
+                  limits.max_streams);
+    must_be_below(table, "max_held_bytes", overload.max_held_bytes, "server.limits.max_total_held_bytes",
+                  limits.max_total_held_bytes);
+  });
 }
 
 void read_quarantine(TableReader& plugin, Quarantine& quarantine) {
-  const Value* value = plugin.take_table("quarantine");
-  if (value == nullptr) return;
-  TableReader table = plugin.below("quarantine", *value);
-  table.get("failures", quarantine.failures, 0, kMostFailures);
-  table.get_duration("window", quarantine.window, kShortestWindow, kLongestWindow);
-  table.get_duration("duration", quarantine.duration, kShortestWindow, kLongestDuration);
-  std::string policy(to_string(quarantine.policy));
-  table.get("policy", policy, kQuarantinePolicies);
-  quarantine.policy = policy == kQuarantinePolicies[1] ? FailurePolicy::kSkip : FailurePolicy::kDeny;
-  table.report_unknown();
+  plugin.in_table("quarantine", [&](TableReader& table) {
+    table.get("failures", quarantine.failures, 0, kMostFailures);
+    table.get_duration("window", quarantine.window, kShortestWindow, kLongestWindow);
+    table.get_duration("duration", quarantine.duration, kShortestWindow, kLongestDuration);
+    std::string policy(to_string(quarantine.policy));
+    table.get("policy", policy, kQuarantinePolicies);
+    quarantine.policy = policy == kQuarantinePolicies[1] ? FailurePolicy::kSkip : FailurePolicy::kDeny;
+  });
 }
 
 }  // namespace extprocd::config

@@ -6,6 +6,9 @@
 // What keeps a plugin that fails, or more load than there is room for, from harming others.
 namespace extprocd::config {
 
+/// [server.workers]
+void read_workers(TableReader& server, Workers& workers);
+
 /// [server.watchdog]
 void read_watchdog(TableReader& server, Watchdog& watchdog);
 

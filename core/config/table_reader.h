@@ -57,6 +57,16 @@ class TableReader {
     return {table, full_name(key), file_, errors_};
   }
 
+  /// Has `read` read the table under a key, if there is one, and reports the keys that it did not ask for.
+  template <typename Read>
+  void in_table(std::string_view key, Read read) {
+    const Value* value = take_table(key);
+    if (value == nullptr) return;
+    TableReader table = below(key, *value);
+    read(table);
+    table.report_unknown();
+  }
+
   [[nodiscard]] const Value& table() const { return table_; }
   [[nodiscard]] std::string full_name(std::string_view key) const;
 
