@@ -30,7 +30,6 @@ namespace detail {
 struct StreamAccess {
   template <typename P>
   static void set_call(Stream<P>& stream, extproc_call* call) noexcept {
-    stream.call_ = call;
     stream.waiting_.set_call(call);
   }
   template <typename P>

@@ -97,11 +97,7 @@ class Stream {
   /// Inherit it: `using extproc::Stream<MyPlugin>::Stream;`. An exception from a constructor makes the plugin
   /// fail; on_end is not called then.
   explicit Stream(const Origin& origin) noexcept
-      : plugin_(origin.plugin),
-        host_(origin.host),
-        call_(origin.call),
-        facts_(origin.facts),
-        waiting_(origin.host) {}
+      : plugin_(origin.plugin), facts_(origin.facts), waiting_(origin.host, origin.call) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   virtual ~Stream() = default;
@@ -155,7 +151,7 @@ class Stream {
  protected:
   /// The plugin object, shared with all other streams.
   P& plugin() const noexcept { return *plugin_; }
-  const Host& host() const noexcept { return *host_; }
+  const Host& host() const noexcept { return waiting_.host(); }
   StreamFacts facts() const noexcept { return StreamFacts(facts_); }
 
   /// The header maps of this stream, to read. One that has not come (yet) looks empty.
@@ -168,7 +164,7 @@ class Stream {
   /// trailers phase, its map; current_body: in a body phase, its body, which can be changed as far as the plugin
   /// class declares.
   HeaderMap current_headers() noexcept { return editable(phase_); }
-  Body current_body() noexcept { return Body(*host_, call_, flags_); }
+  Body current_body() noexcept { return Body(host(), call(), flags_); }
 
   /// In a body callback: the headers of that direction, to change them while the data plane still has them.
   /// So it is after hold() in the headers phase, and in body modes in which the data plane keeps them
@@ -179,19 +175,19 @@ class Stream {
   /// An attribute that the data plane was configured to send ("xds.route_name"), as text: true or false,
   /// numbers in their shortest form, lists and structs as JSON. Valid until the end of the callback.
   std::optional<std::string_view> attribute(std::string_view name) const noexcept {
-    const extproc_metadata_api* api = host_->metadata_table();
+    const extproc_metadata_api* api = host().metadata_table();
     extproc_str value{};
-    if (api == nullptr || api->attribute(call_, detail::to_abi(name), &value) != EXTPROC_OK)
+    if (api == nullptr || api->attribute(call(), detail::to_abi(name), &value) != EXTPROC_OK)
       return std::nullopt;
     return detail::from_abi(value);
   }
 
   /// One key of the request's dynamic metadata, as text. Valid until the end of the callback.
   std::optional<std::string_view> metadata(std::string_view name_space, std::string_view key) const noexcept {
-    const extproc_metadata_api* api = host_->metadata_table();
+    const extproc_metadata_api* api = host().metadata_table();
     extproc_str value{};
     if (api == nullptr) return std::nullopt;
-    if (api->metadata(call_, detail::to_abi(name_space), detail::to_abi(key), &value) != EXTPROC_OK) {
+    if (api->metadata(call(), detail::to_abi(name_space), detail::to_abi(key), &value) != EXTPROC_OK) {
       return std::nullopt;
     }
     return detail::from_abi(value);
@@ -200,22 +196,22 @@ class Stream {
   /// The same as values of their types. Nothing on a host that has only text (before extproc.metadata/2).
   std::optional<Value> attribute_value(std::string_view name) const noexcept {
     return ask_value([&](const extproc_metadata_api_2& api, const extproc_value** value) {
-      return api.attribute(call_, detail::to_abi(name), value);
+      return api.attribute(call(), detail::to_abi(name), value);
     });
   }
   /// Without a key the whole namespace, a struct.
   std::optional<Value> metadata_value(std::string_view name_space, std::string_view key = {}) const noexcept {
     return ask_value([&](const extproc_metadata_api_2& api, const extproc_value** value) {
-      return api.metadata(call_, detail::to_abi(name_space), detail::to_abi(key), value);
+      return api.metadata(call(), detail::to_abi(name_space), detail::to_abi(key), value);
     });
   }
   /// A namespace of the request's typed dynamic metadata.
   std::optional<TypedMetadata> typed_metadata(std::string_view name_space) const noexcept {
-    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    const extproc_metadata_api_2* api = host().metadata_table_2();
     extproc_str type_url{};
     extproc_str message{};
     if (api == nullptr) return std::nullopt;
-    if (api->typed_metadata(call_, detail::to_abi(name_space), &type_url, &message) != EXTPROC_OK) {
+    if (api->typed_metadata(call(), detail::to_abi(name_space), &type_url, &message) != EXTPROC_OK) {
       return std::nullopt;
     }
     return TypedMetadata{detail::from_abi(type_url), detail::from_abi(message)};
@@ -233,22 +229,22 @@ class Stream {
   Status try_set_dynamic_metadata(std::string_view name_space, std::string_view key,
                                   const T& value) noexcept {
     if constexpr (std::is_same_v<T, Json>) {
-      const extproc_metadata_api_2* api = host_->metadata_table_2();
+      const extproc_metadata_api_2* api = host().metadata_table_2();
       if (api == nullptr) return Status::kUnsupported;
       return detail::to_status(
-          api->set_json(call_, detail::to_abi(name_space), detail::to_abi(key), detail::to_abi(value.text)));
+          api->set_json(call(), detail::to_abi(name_space), detail::to_abi(key), detail::to_abi(value.text)));
     } else {
-      const extproc_metadata_api* api = host_->metadata_table();
+      const extproc_metadata_api* api = host().metadata_table();
       if (api == nullptr) return Status::kUnsupported;
       const extproc_str where = detail::to_abi(name_space);
       if constexpr (std::is_same_v<T, bool>) {
-        return detail::to_status(api->set_bool(call_, where, detail::to_abi(key), value ? 1 : 0));
+        return detail::to_status(api->set_bool(call(), where, detail::to_abi(key), value ? 1 : 0));
       } else if constexpr (std::is_arithmetic_v<T>) {
         return detail::to_status(
-            api->set_number(call_, where, detail::to_abi(key), static_cast<double>(value)));
+            api->set_number(call(), where, detail::to_abi(key), static_cast<double>(value)));
       } else {
         return detail::to_status(
-            api->set_string(call_, where, detail::to_abi(key), detail::to_abi(std::string_view(value))));
+            api->set_string(call(), where, detail::to_abi(key), detail::to_abi(std::string_view(value))));
       }
     }
   }
@@ -260,10 +256,10 @@ class Stream {
   }
   Status try_set_typed_dynamic_metadata(std::string_view name_space, std::string_view type_url,
                                         std::string_view message) noexcept {
-    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    const extproc_metadata_api_2* api = host().metadata_table_2();
     if (api == nullptr) return Status::kUnsupported;
-    return detail::to_status(
-        api->set_typed(call_, detail::to_abi(name_space), detail::to_abi(type_url), detail::to_abi(message)));
+    return detail::to_status(api->set_typed(call(), detail::to_abi(name_space), detail::to_abi(type_url),
+                                            detail::to_abi(message)));
   }
 
   /// Takes back what was set under a key since the last reply, by this plugin or an earlier one; without a key
@@ -274,19 +270,19 @@ class Stream {
     return status == Status::kOk;
   }
   Status try_remove_dynamic_metadata(std::string_view name_space, std::string_view key = {}) noexcept {
-    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    const extproc_metadata_api_2* api = host().metadata_table_2();
     if (api == nullptr) return Status::kUnsupported;
-    return detail::to_status(api->remove(call_, detail::to_abi(name_space), detail::to_abi(key)));
+    return detail::to_status(api->remove(call(), detail::to_abi(name_space), detail::to_abi(key)));
   }
 
   /// The store that the plugins of this stream share.
-  Store store() const noexcept { return Store(*host_, call_); }
+  Store store() const noexcept { return Store(host(), call()); }
 
   /// In a headers phase: sends this body instead of the original one; nothing more of this direction comes to
   /// any plugin. kUnsupported where the data plane cannot (gRPC body mode).
   void replace_body(std::string_view body) { check("replace the body", try_replace_body(body)); }
   Status try_replace_body(std::string_view body) noexcept {
-    return detail::to_status(host_->table()->replace_body(call_, detail::to_abi(body)));
+    return detail::to_status(host().table()->replace_body(call(), detail::to_abi(body)));
   }
 
   /// In on_request_headers, or in on_request_body while the headers are held: asks the data plane to choose
@@ -294,7 +290,7 @@ class Stream {
   /// change.
   void clear_route_cache() { check("clear the route cache", try_clear_route_cache()); }
   Status try_clear_route_cache() noexcept {
-    return detail::to_status(host_->table()->clear_route_cache(call_));
+    return detail::to_status(host().table()->clear_route_cache(call()));
   }
 
   /// Begins a local reply in pieces, in on_request_headers; return what it gives. The body of `reply` is the
@@ -304,11 +300,11 @@ class Stream {
     return reply_stream();
   }
   Status try_begin_reply(const Reply& reply) {
-    const extproc_streamed_reply_api* api = host_->streamed_reply_table();
-    return api == nullptr ? Status::kUnsupported : reply.give(api->begin, call_);
+    const extproc_streamed_reply_api* api = host().streamed_reply_table();
+    return api == nullptr ? Status::kUnsupported : reply.give(api->begin, call());
   }
   /// The reply that has begun.
-  ReplyStream reply_stream() noexcept { return ReplyStream(*host_, call_); }
+  ReplyStream reply_stream() noexcept { return ReplyStream(host(), call()); }
 
   /// Leaves phases out for the rest of this stream: skip(Phase::kResponseHeaders, Phase::kResponseBody). When
   /// no plugin wants what is left, the server ends the stream or asks the data plane to send less, where that
@@ -320,9 +316,9 @@ class Stream {
   template <typename... Phases>
   Status try_skip(Phase first, Phases... more) noexcept {
     static_assert((std::is_same_v<Phases, Phase> && ...), "skip takes phases: extproc::Phase::kResponseBody");
-    const extproc_control_api* api = host_->control_table();
+    const extproc_control_api* api = host().control_table();
     const std::uint32_t bits = (phase_bit(first) | ... | phase_bit(more));
-    return api == nullptr ? Status::kUnsupported : detail::to_status(api->skip(call_, bits));
+    return api == nullptr ? Status::kUnsupported : detail::to_status(api->skip(call(), bits));
   }
 
   /// Asks the data plane for so much time, from now, to wait for the answer to the message at hand; at least
@@ -334,10 +330,10 @@ class Stream {
     check("extend the timeout", try_extend_timeout(time));
   }
   Status try_extend_timeout(std::chrono::milliseconds time) noexcept {
-    const extproc_control_api* api = host_->control_table();
+    const extproc_control_api* api = host().control_table();
     if (api == nullptr) return Status::kUnsupported;
     const auto count = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
-    return detail::to_status(api->extend_timeout(call_, count));
+    return detail::to_status(api->extend_timeout(call(), count));
   }
 
   /// Waits until it is resumed, by any thread: the callback gives the Resume away and returns wait(). The stream then
@@ -379,34 +375,35 @@ class Stream {
   }
 
   /// Why the last host call of this callback was refused. Valid until the next host call.
-  std::string_view last_error() const noexcept { return detail::from_abi(host_->table()->last_error(call_)); }
+  std::string_view last_error() const noexcept {
+    return detail::from_abi(host().table()->last_error(call()));
+  }
 
  private:
   friend struct detail::StreamAccess;
 
-  Headers map(std::uint32_t id) const noexcept { return Headers(host_->table(), call_, id); }
+  extproc_call* call() const noexcept { return waiting_.call(); }
+  Headers map(std::uint32_t id) const noexcept { return Headers(host().table(), call(), id); }
   template <typename Ask>
   std::optional<Value> ask_value(Ask ask) const noexcept {
-    const extproc_metadata_api_2* api = host_->metadata_table_2();
+    const extproc_metadata_api_2* api = host().metadata_table_2();
     const extproc_value* value = nullptr;
     if (api == nullptr || ask(*api, &value) != EXTPROC_OK) return std::nullopt;
     return Value(api, value);
   }
-  HeaderMap editable(std::uint32_t id) noexcept { return HeaderMap(host_->table(), call_, id); }
+  HeaderMap editable(std::uint32_t id) noexcept { return HeaderMap(host().table(), call(), id); }
   static constexpr std::uint32_t phase_bit(Phase phase) noexcept {
     return EXTPROC_PHASE_BIT(static_cast<std::uint32_t>(phase));
   }
   void check(std::string_view what, Status status) const {
-    if (status != Status::kOk) detail::check(status, what, host_->table(), call_);
+    if (status != Status::kOk) detail::check(status, what, host().table(), call());
   }
 
   P* plugin_;
-  const Host* host_;
-  extproc_call* call_;
   const extproc_stream_facts* facts_;
   std::uint32_t phase_ = EXTPROC_REQUEST_HEADERS;
   std::uint32_t flags_ = 0;
-  detail::Waiting waiting_;
+  detail::Waiting waiting_;  // with the host, and the call of the callback that runs
 };
 
 }  // namespace v1

@@ -34,13 +34,15 @@ class Routine {
 /// What one Stream waits for. [stream]
 class Waiting {
  public:
-  explicit Waiting(const Host* host) noexcept : host_(host) {}
+  Waiting(const Host* host, extproc_call* call) noexcept : host_(host), call_(call) {}
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
   ~Waiting() { end(); }
 
   /// The callback that runs now; null when it has returned.
+  extproc_call* call() const noexcept { return call_; }
   void set_call(extproc_call* call) noexcept { call_ = call; }
+  const Host& host() const noexcept { return *host_; }
   bool suspended() const noexcept { return suspension_ != nullptr; }
 
   Status try_suspend(Resume& resume) {
@@ -99,7 +101,7 @@ class Waiting {
   }
 
   const Host* host_;
-  extproc_call* call_ = nullptr;
+  extproc_call* call_;
   std::shared_ptr<Suspension> suspension_;
   std::unique_ptr<Routine> routine_;
 };
