@@ -73,7 +73,7 @@ bool BlockingLink::begin(extproc_call& call) {
   return begun_;
 }
 
-extproc_action BlockingLink::run(extproc_call& call, uint32_t flags, std::optional<uint64_t> token) {
+extproc_action BlockingLink::run(extproc_call& call, uint32_t flags, const uint64_t* token) {
   const auto start = Clock::now();
   const extproc_action action = call_phase(call, state(), flags, token);
   spent_ += Clock::now() - start;
@@ -97,11 +97,11 @@ void BlockingLink::end(Exchange& exchange, extproc_stream_end info) {
 }
 
 BlockingCall::BlockingCall(const extproc_call& of_stream, const BlockingLink& link, uint32_t flags,
-                           std::optional<uint64_t> token, Clock::time_point now)
+                           const uint64_t* token, Clock::time_point now)
     : exchange(of_stream.exchange, link.facts()),
       call(exchange, link.link(), of_stream.phase),
       flags_(flags),
-      token_(token),
+      token_(token != nullptr ? std::optional(*token) : std::nullopt),
       stream_time_(now) {
   call.facts = &link.facts();
   call.site = this;
@@ -135,7 +135,7 @@ void BlockingCall::run(BlockingLink& link) {
     const ChainLink& place = link.link();
     const Duration before = link.spent();
     call.may_edit = true;
-    action = link.run(call, flags_, token_);
+    action = link.run(call, flags_, token_ ? &*token_ : nullptr);
     call.may_edit = false;
     spent = link.spent() - before;
     place.host->metrics().durations[call.phase]->observe(std::chrono::duration<double>(spent).count());

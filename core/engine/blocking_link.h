@@ -49,7 +49,7 @@ class BlockingLink : public std::enable_shared_from_this<BlockingLink> {
   /// Calls stream_begin, the first time. False: it failed.
   [[nodiscard]] bool begin(extproc_call& call);
   /// Makes on_phase or on_resumed, and adds the time that it takes to the plugin's.
-  extproc_action run(extproc_call& call, uint32_t flags, std::optional<uint64_t> token);
+  extproc_action run(extproc_call& call, uint32_t flags, const uint64_t* token);
   /// Calls on_cancelled.
   void tell_cancelled(Exchange& exchange, uint32_t phase, uint32_t reason);
   /// Calls stream_end, if the plugin has begun.
@@ -85,9 +85,9 @@ class BlockingCall final : public CallSite {
   using Handle = Suspensions::Handle;
 
   /// `of_stream` is the call as it would be made on the stream's thread; what it holds of a body must be owned. `token`:
-  /// on_resumed is called.
-  BlockingCall(const extproc_call& of_stream, const BlockingLink& link, uint32_t flags,
-               std::optional<uint64_t> token, Clock::time_point now);
+  /// with which on_resumed is called; null: on_phase is.
+  BlockingCall(const extproc_call& of_stream, const BlockingLink& link, uint32_t flags, const uint64_t* token,
+               Clock::time_point now);
 
   /// How the stream hears that it has returned, and how it suspends. Before it runs.
   void reports_to(Handle handle, std::shared_ptr<Executor> executor, Suspensions::Waiter& waiter);

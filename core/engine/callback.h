@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <string>
 
 #include <extproc/abi.h>
@@ -21,7 +20,7 @@ inline constexpr uint32_t kInternal = 13;
 
 /// Makes a callback into a module; a plugin without the C++ layer may let an exception out.
 template <typename Callback>
-extproc_action guarded_callback(extproc_call& call, Callback callback) noexcept {
+extproc_action guarded_callback(extproc_call& call, const Callback& callback) noexcept {
   const CallbackScope scope(*call.link.host, call.phase);
   try {
     return callback();
@@ -42,13 +41,12 @@ inline bool has_on_cancelled(const extproc_plugin& descriptor) {
 
 /// Makes stream_begin, if there is one. False: it failed, and the plugin has not begun.
 [[nodiscard]] bool call_begin(extproc_call& call, void* state, const extproc_stream_facts& facts);
-/// Makes on_resumed where there is a `token`, else on_phase.
-inline extproc_action call_phase(extproc_call& call, void* state, uint32_t flags,
-                                 std::optional<uint64_t> token) {
+/// Makes on_resumed with a `token`, on_phase without (null).
+inline extproc_action call_phase(extproc_call& call, void* state, uint32_t flags, const uint64_t* token) {
   const ChainLink& link = call.link;
   return guarded_callback(call, [&] {
-    if (token) return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
-    return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
+    if (token == nullptr) return link.descriptor->on_phase(link.instance, state, &call, call.phase, flags);
+    return link.descriptor->on_resumed(link.instance, state, &call, call.phase, flags, *token);
   });
 }
 /// Makes on_cancelled, if there is one. A failure of it is logged.

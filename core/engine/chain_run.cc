@@ -38,7 +38,7 @@ std::string phase_name(uint32_t phase) {
   return std::string(telemetry::to_string(static_cast<telemetry::Phase>(phase)));
 }
 
-CallResult result_of(extproc_action action, const extproc_call& call, bool may_hold, bool mutated) {
+CallResult result_of(extproc_action action, const extproc_call& call, bool holds, bool mutated) {
   switch (action) {
     case EXTPROC_SUSPEND:
       return call.suspension != 0 ? CallResult::kPending : CallResult::kError;
@@ -49,7 +49,7 @@ CallResult result_of(extproc_action action, const extproc_call& call, bool may_h
     case EXTPROC_FINISH:
       return CallResult::kFinished;
     case EXTPROC_HOLD:
-      return may_hold ? CallResult::kHeld : CallResult::kError;
+      return holds ? CallResult::kHeld : CallResult::kError;
     default:
       return CallResult::kError;
   }
@@ -197,16 +197,16 @@ bool ChainRun::begin(std::size_t position, extproc_call& call) {
   return states_[position].begun;
 }
 
-/// `token`: the plugin goes on after waiting.
+/// `token`: of a plugin that goes on after waiting; else null.
 extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
-                                     const UndoPoint& before, std::optional<uint64_t> token) {
+                                     const UndoPoint& before, const uint64_t* token) {
   const ChainLink& link = chain_.links()[position];
   if (link.workers != nullptr) return call_on_worker(position, call, flags, token);
   call.may_edit = true;
   call.site = this;
   // The clock is read once between two plugins: it costs as much as calling a plugin does.
   const Clock::time_point start = last_return_ != kNever ? last_return_ : now();
-  if (!token) call.began = start;
+  if (token == nullptr) call.began = start;
   const extproc_action action = call_phase(call, state_of(link), flags, token);
   last_return_ = now();
   const auto spent = last_return_ - start;
@@ -225,7 +225,8 @@ extproc_action ChainRun::judge(std::size_t position, extproc_call& call, extproc
   const bool mutated = (map != nullptr && map->edited_since_undo_point()) ||
                        exchange_.replacement_body != before.replacement_body ||
                        (call.body != nullptr && call.body->edited);
-  CallResult result = result_of(action, call, may_hold(call), mutated);
+  const bool holds = action == EXTPROC_HOLD && may_hold(call);
+  CallResult result = result_of(action, call, holds, mutated);
   const bool answered = result != CallResult::kError && result != CallResult::kPending;
   const Duration timeout = link.timeout(call.phase);
   if (answered && timeout != Duration::zero() && last_return_ - call.began > timeout) {

@@ -185,7 +185,7 @@ class ChainRun final : private CallSite {
   void cancel_waiting();
   // Plugins that may block (chain_run_blocking.cc).
   extproc_action call_on_worker(std::size_t position, extproc_call& call, uint32_t flags,
-                                std::optional<uint64_t> token);
+                                const uint64_t* token);
   extproc_action take_over(Waiting& waiting, extproc_call& call);
   void tell_cancelled_on_worker(std::size_t position, uint32_t reason);
   void give_up_blocking(const Waiting& waiting, uint32_t reason);
@@ -228,7 +228,7 @@ class ChainRun final : private CallSite {
   std::optional<PhaseResult> on_failure(std::size_t position, const extproc_call& call,
                                         const UndoPoint& before, bool can_skip = true);
   extproc_action call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
-                             const UndoPoint& before, std::optional<uint64_t> token = {});
+                             const UndoPoint& before, const uint64_t* token = nullptr);
   extproc_action judge(std::size_t position, extproc_call& call, extproc_action action,
                        const UndoPoint& before);
   UndoPoint set_undo_point(uint32_t phase);

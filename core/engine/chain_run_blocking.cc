@@ -12,10 +12,10 @@
 namespace extprocd::engine {
 /// EXTPROC_SUSPEND, with call.suspension for its return; or it has failed.
 extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call, uint32_t flags,
-                                        std::optional<uint64_t> token) {
+                                        const uint64_t* token) {
   const ChainLink& link = chain_.links()[position];
   last_return_ = now();
-  if (!token) call.began = last_return_;
+  if (token == nullptr) call.began = last_return_;
   const auto fail = [&](uint32_t code, std::string text) {
     call.suspension = 0;
     call.failure_code = code;
@@ -43,7 +43,7 @@ extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call
   call.suspension = suspensions.open(executor, waiter_);
   blocking->reports_to(call.suspension, std::move(executor), waiter_);
   if (!own->post([blocking](BlockingLink& there) { blocking->run(there); }, generation_,
-                 /*always=*/token.has_value())) {  // who was resumed is told, as many as there are
+                 /*always=*/token != nullptr)) {  // who was resumed is told, as many as there are
     suspensions.close(call.suspension);
     return fail(kResourceExhausted,
                 "finds " + std::to_string(link.workers->settings().max_queue) +

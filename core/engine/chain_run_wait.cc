@@ -65,7 +65,7 @@ PhaseResult ChainRun::resume(uint64_t token, http::BodyBuffer& body) {
     return go_on(*waiting, call, action, body);
   }
   const uint32_t flags = waiting->edit ? body_flags(*waiting->edit) : flags_;
-  const extproc_action action = call_plugin(waiting->position, call, flags, waiting->before, token);
+  const extproc_action action = call_plugin(waiting->position, call, flags, waiting->before, &token);
   return go_on(*waiting, call, action, body);
 }
 
