@@ -76,7 +76,7 @@ class StopSignal {
     sigaddset(&signals_, SIGTERM);
     sigaddset(&signals_, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-    std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGPIPE, SIG_IGN);  // of OpenSSL's writes to peers that are gone, and of what reads the log
   }
   /// Waits for one; its number.
   int wait() {

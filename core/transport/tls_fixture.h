@@ -1,5 +1,6 @@
 #pragma once
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -16,6 +17,7 @@ namespace extprocd::transport {
 class TlsFixture : public testing::Test {
  protected:
   TlsFixture() {
+    std::signal(SIGPIPE, SIG_IGN);  // as the server does: OpenSSL writes to peers that are gone
     std::string name = testing::TempDir() + "tlsXXXXXX";
     folder_ = mkdtemp(name.data());
     tls_.certificate = folder_ / "server.pem";

@@ -10,7 +10,7 @@
 namespace extprocd::transport::h2 {
 
 /// A channel with TLS; the first reads make the handshake. `peer` is for the log. `handshakes` outlives it. Null:
-/// there is no memory for it.
+/// there is no memory for it. The process ignores SIGPIPE, which OpenSSL's writes to a peer that is gone may raise.
 std::unique_ptr<Channel> make_tls_channel(Descriptor socket, SessionPtr session, TlsHandshakes& handshakes,
                                           std::string peer);
 
