@@ -572,6 +572,7 @@ TEST_F(BlockingTest, a_full_queue_is_a_failure_by_the_plugins_policy) {
     }
     EXPECT_EQ(value_of(*plugin.host->metrics().failures[static_cast<std::size_t>(policy)]), 1);
     stream_.reset();
+    EXPECT_EQ(workers_->queue_length(), 1U) << "a stream that was refused leaves nothing to be done behind";
     gate.open();
     EXPECT_THAT(all_events(), IsEmpty());
     expect_nobody_waits();

@@ -32,7 +32,8 @@ extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call
     blocking_ = std::make_unique<std::shared_ptr<BlockingLink>[]>(chain_.links().size());
   }
   auto& own = blocking_[position];
-  if (own == nullptr) own = std::make_shared<BlockingLink>(link, exchange_.facts);
+  const bool is_first = own == nullptr;
+  if (is_first) own = std::make_shared<BlockingLink>(link, exchange_.facts);
   own->update(exchange_.facts);
   if (call.given != nullptr) {
     call.given->in.own();
@@ -45,6 +46,7 @@ extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call
   if (!own->post([blocking](BlockingLink& there) { blocking->run(there); }, generation_,
                  /*always=*/token != nullptr)) {  // who was resumed is told, as many as there are
     suspensions.close(call.suspension);
+    if (is_first) own.reset();  // nothing was posted, and so it needs no end
     return fail(kResourceExhausted,
                 "finds " + std::to_string(link.workers->settings().max_queue) +
                     " callbacks waiting for a worker, as many as server.workers.max_queue allows");

@@ -273,6 +273,7 @@ TEST(Blocking, streams_are_answered_once_whatever_their_slow_plugins_do_and_each
   }
   generation->chains.add(std::move(chain));
   Done done;
+  std::atomic<int> rounds{0};
   {
     ProcessingRequest message;
     auto* header = message.mutable_request_headers()->mutable_headers()->add_headers();
@@ -284,7 +285,10 @@ TEST(Blocking, streams_are_answered_once_whatever_their_slow_plugins_do_and_each
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&] {
-        for (int round = 0; round < kRounds; ++round) serve(service, bytes, done);
+        // Streams whose plugins find a full queue, or no worker in time, are quick: on a busy machine all may be.
+        for (int round = 0; round < kRounds || first.begun == 0; ++round, ++rounds) {
+          serve(service, bytes, done);
+        }
       });
     }
     for (auto& thread : threads) thread.join();
@@ -292,10 +296,9 @@ TEST(Blocking, streams_are_answered_once_whatever_their_slow_plugins_do_and_each
   first.host->work().end();
   second.host->work().end();
   workers.reset();
-  EXPECT_EQ(done.answered + done.cancelled, kThreads * kRounds * kStreams);
+  EXPECT_EQ(done.answered + done.cancelled, rounds * kStreams);
   EXPECT_EQ(metrics.streams_active.value(), 0);
   EXPECT_EQ(metrics.waiting.value(), 0);
-  EXPECT_GT(first.begun, 0);
   for (const SlowPlugin* plugin : {&first, &second}) {
     EXPECT_EQ(plugin->begun, plugin->ended);
   }
