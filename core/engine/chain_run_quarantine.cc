@@ -26,8 +26,9 @@ std::optional<PhaseResult> ChainRun::set_aside(std::size_t position) {
   const ChainLink& link = chain_.links()[position];
   states_[position].done = true;
   const Quarantine& quarantine = link.host->quarantine();
-  const bool impossible = quarantine.policy() == FailurePolicy::kDeny && !exchange_.reply_possible;
-  const FailurePolicy policy = impossible ? FailurePolicy::kFail : quarantine.policy();
+  const FailurePolicy wanted = quarantine.rule().policy;
+  const bool impossible = wanted == FailurePolicy::kDeny && !exchange_.reply_possible;
+  const FailurePolicy policy = impossible ? FailurePolicy::kFail : wanted;
   quarantine.count_refused(policy);
   if (policy == FailurePolicy::kSkip) return std::nullopt;
   if (policy == FailurePolicy::kDeny) return deny(position, link.deny_status, "quarantined");

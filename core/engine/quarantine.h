@@ -46,8 +46,8 @@ class Quarantine {
   /// The stream with this number is over.
   void trial_over(Clock::time_point now, Trial trial);
 
-  /// What becomes of a stream that is refused: kDeny or kSkip.
-  [[nodiscard]] config::FailurePolicy policy() const { return rule_.policy; }
+  /// When it applies, for how long, and what becomes of a stream that is refused.
+  [[nodiscard]] const config::Quarantine& rule() const { return rule_; }
   /// Counts a refused stream, by the policy that was applied.
   void count_refused(config::FailurePolicy applied) const;
 

@@ -46,14 +46,28 @@ std::string timeout_text(const ChainLink& link) {
   return text;
 }
 
+/// "deny with status 403"
+std::string policy_text(config::FailurePolicy policy, uint32_t deny_status) {
+  std::string text(config::to_string(policy));
+  if (policy == config::FailurePolicy::kDeny) text += " with status " + std::to_string(deny_status);
+  return text;
+}
+
+std::string seconds_text(double seconds) { return engine::to_text(engine::to_duration(seconds)); }
+
+std::string quarantine_text(const config::Quarantine& rule, uint32_t deny_status) {
+  return policy_text(rule.policy, deny_status) + " for " + seconds_text(rule.duration) + " after " +
+         std::to_string(rule.failures) + " failures within " + seconds_text(rule.window);
+}
+
 std::string describe_link(const engine::Generation& generation, const ChainLink& link) {
   const plugin::Module& module = module_of(generation, link);
   std::string text = link.host->name() + ": " + link.descriptor->id + " " + link.descriptor->version + "\n";
   text += "     file     " + module.path + "\n";
   text += "     sha256   " + module.sha256 + "\n";
-  text += "     on_error " + std::string(config::to_string(link.on_error));
-  if (link.on_error == config::FailurePolicy::kDeny)
-    text += " with status " + std::to_string(link.deny_status);
+  text += "     on_error " + policy_text(link.on_error, link.deny_status);
+  if (const auto& rule = link.host->quarantine().rule(); rule.failures > 0)
+    text += "\n     quarantine " + quarantine_text(rule, link.deny_status);
   if (const std::string timeouts = timeout_text(link); !timeouts.empty())
     text += "\n     timeout  " + timeouts;
   if (link.when != nullptr) text += "\n     when     " + link.when->to_string();
@@ -152,6 +166,18 @@ void find_idle_links(const engine::Generation& generation, std::vector<config::D
 }
 
 }  // namespace
+
+std::string overload_text(const config::Overload& overload) {
+  std::string limits;
+  const auto add = [&limits](uint64_t limit, std::string_view of_what) {
+    if (limit == 0) return;
+    limits += (limits.empty() ? "" : ", ") + std::to_string(limit) + " " + std::string(of_what);
+  };
+  add(overload.max_streams, "streams");
+  add(overload.max_held_bytes, "held bytes");
+  add(overload.max_waiting, "waiting callbacks");
+  return limits.empty() ? "off" : policy_text(overload.policy, overload.deny_status) + " at " + limits;
+}
 
 std::string describe(const engine::Generation& generation) {
   std::string text;

@@ -78,6 +78,30 @@ max_message_timeout = "2s"
                     HasSubstr("     timeout  20ms\n"), HasSubstr("     timeout  request_headers 1000ms\n")));
 }
 
+TEST_F(DescribeTest, what_puts_a_plugin_aside_is_shown) {
+  const auto& generation = build(R"(
+[[plugin]]
+name = "q"
+module = "instructions.so"
+deny_status = 403
+[plugin.quarantine]
+failures = 5
+window = "2s"
+duration = 60
+)");
+  EXPECT_THAT(describe(generation),
+              HasSubstr("     on_error fail\n"
+                        "     quarantine deny with status 403 for 60000ms after 5 failures within 2000ms\n"));
+}
+
+TEST(Describe, overload_is_shown_with_its_limits) {
+  EXPECT_EQ(overload_text({}), "off");
+  EXPECT_EQ(overload_text({.max_streams = 1000, .max_waiting = 50, .policy = config::FailurePolicy::kDeny}),
+            "deny with status 503 at 1000 streams, 50 waiting callbacks");
+  EXPECT_EQ(overload_text({.max_held_bytes = 4096, .policy = config::FailurePolicy::kSkip}),
+            "skip at 4096 held bytes");
+}
+
 TEST_F(DescribeTest, settings_ask_for_what_the_plugins_and_the_choice_of_chains_need) {
   const auto& generation = build(R"(
 [[chain]]

@@ -199,10 +199,11 @@ bool check(const config::Config& config) {
     std::fprintf(stderr, "extprocd: %s\n", std::string(status.message()).c_str());
     return false;
   }
-  std::printf("configuration %s is valid\nlisten: %s\ntransport: %s\ntls: %s\nadmin: %s\n%s",
+  std::printf("configuration %s is valid\nlisten: %s\ntransport: %s\ntls: %s\nadmin: %s\noverload: %s\n%s",
               config.file.empty() ? "(built in)" : config.file.c_str(), joined(config.server.listen).c_str(),
               std::string(to_string(config.server.transport)).c_str(), tls_text(config.server).c_str(),
-              config.admin.listen.c_str(), describe(*foundation.generation).c_str());
+              config.admin.listen.c_str(), overload_text(config.server.overload).c_str(),
+              describe(*foundation.generation).c_str());
   for (const auto& note : never_reached(*foundation.generation)) {
     std::printf("note: %s\n", note.to_string().c_str());
   }
