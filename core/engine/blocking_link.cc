@@ -140,6 +140,7 @@ void BlockingCall::run(BlockingLink& link) {
     spent = link.spent() - before;
     place.host->metrics().durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
   }
+  returned = now();
   State state = State::kOpen;
   if (state_.compare_exchange_strong(state, State::kReturned, std::memory_order_acq_rel)) {
     link.link().host->suspensions().resume(handle_, 0);

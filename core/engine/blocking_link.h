@@ -98,7 +98,7 @@ class BlockingCall final : public CallSite {
   /// The stream does not wait any more, for this reason (EXTPROC_CANCEL_*): nothing of the callback counts. True: it has
   /// not returned yet, and sees to its own suspension then. Else it has, and the caller does.
   [[nodiscard]] bool give_up(uint32_t reason);
-  /// Has it returned, and in time? Then nobody else touches what follows.
+  /// Has it returned while the stream waited for it? Then nobody else touches what follows.
   [[nodiscard]] bool has_returned() const {
     return state_.load(std::memory_order_acquire) == State::kReturned;
   }
@@ -107,8 +107,9 @@ class BlockingCall final : public CallSite {
   std::optional<BodyEdit> edit;  ///< in a body phase
   extproc_call call;
   extproc_action action = EXTPROC_FAIL;
-  bool has_begun = false;  ///< stream_begin was called before, or did not fail
-  Duration spent{0};       ///< inside on_phase or on_resumed
+  bool has_begun = false;      ///< stream_begin was called before, or did not fail
+  Duration spent{0};           ///< inside on_phase or on_resumed
+  Clock::time_point returned;  ///< by the stream's time
 
  private:
   enum class State : uint8_t { kOpen, kReturned, kTimedOut, kStreamOver };

@@ -474,6 +474,21 @@ TEST_F(BlockingTest, the_stream_goes_on_when_the_time_of_a_callback_that_is_stil
   }
 }
 
+TEST_F(BlockingTest, what_returns_in_time_counts_however_late_the_stream_gets_to_it) {
+  auto& plugin = add_blocker(kRequest, FailurePolicy::kFail, {.timeouts = timeouts(0.02)});
+  plugin.on_phase = [&](extproc_call* call, uint32_t, uint32_t) -> extproc_action {
+    set(plugin, call, "a", "2");
+    return EXTPROC_CONTINUE;
+  };
+  send(kHeaders);
+  sink_.executor_->wait();
+  advance(milliseconds(500));
+  expect_replies({});
+  run_posted();
+  expect_replies({with_header("a", "2")});
+  expect_nobody_waits();
+}
+
 TEST_F(BlockingTest, a_cancelled_stream_waits_for_nobody_and_its_end_is_told_behind_the_callback) {
   Gate gate;
   auto& plugin = add_blocker(kRequest);

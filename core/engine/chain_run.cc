@@ -213,12 +213,12 @@ extproc_action ChainRun::call_plugin(std::size_t position, extproc_call& call, u
   call.may_edit = false;
   states_[position].spent += spent;
   link.host->metrics().durations[call.phase]->observe(std::chrono::duration<double>(spent).count());
-  return judge(position, call, action, before);
+  return judge(position, call, action, last_return_, before);
 }
 
-/// Counts what came of a callback that has just returned; another action than its own if it returned too late.
+/// Counts what came of a callback; another action than its own if it returned too late.
 extproc_action ChainRun::judge(std::size_t position, extproc_call& call, extproc_action action,
-                               const UndoPoint& before) {
+                               Clock::time_point returned, const UndoPoint& before) {
   const ChainLink& link = chain_.links()[position];
   const auto& metrics = link.host->metrics();
   const http::HeaderMap* map = exchange_.editable_map(call.phase);
@@ -229,7 +229,7 @@ extproc_action ChainRun::judge(std::size_t position, extproc_call& call, extproc
   CallResult result = result_of(action, call, holds, mutated);
   const bool answered = result != CallResult::kError && result != CallResult::kPending;
   const Duration timeout = link.timeout(call.phase);
-  if (answered && timeout != Duration::zero() && last_return_ - call.began > timeout) {
+  if (answered && timeout != Duration::zero() && returned - call.began > timeout) {
     result = CallResult::kTimeout;
     action = EXTPROC_FAIL;
     call.failure_code = kDeadlineExceeded;

@@ -94,6 +94,8 @@ class ChainRun final : private CallSite {
   }
   /// Until when the plugin that waits may do so, by its own timeout.
   [[nodiscard]] std::optional<Clock::time_point> waits_until() const { return waiting_->until; }
+  /// Has it returned on its worker, so that its resume is on the way here?
+  [[nodiscard]] bool has_returned() const;
   /// When it is to be resumed by its own timer.
   [[nodiscard]] std::optional<Clock::time_point> resume_time() const {
     return waiting_->timer ? std::optional(waiting_->timer->at) : std::nullopt;
@@ -230,7 +232,7 @@ class ChainRun final : private CallSite {
   extproc_action call_plugin(std::size_t position, extproc_call& call, uint32_t flags,
                              const UndoPoint& before, const uint64_t* token = nullptr);
   extproc_action judge(std::size_t position, extproc_call& call, extproc_action action,
-                       const UndoPoint& before);
+                       Clock::time_point returned, const UndoPoint& before);
   UndoPoint set_undo_point(uint32_t phase);
   void undo(const UndoPoint& before);
   void* state_of(const ChainLink& link);

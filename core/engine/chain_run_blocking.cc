@@ -74,7 +74,8 @@ extproc_action ChainRun::take_over(Waiting& waiting, extproc_call& call) {
   call.failure_text = std::move(done.call.failure_text);
   const auto early = std::exchange(waiting.early_resumes, {});
   if (!done.has_begun) return EXTPROC_FAIL;
-  const extproc_action action = judge(waiting.position, call, done.action, waiting.before);
+  // It is not to blame for what kept the stream's thread busy since.
+  const extproc_action action = judge(waiting.position, call, done.action, done.returned, waiting.before);
   if (action == EXTPROC_SUSPEND && call.suspension != 0) {
     for (const auto& [handle, token] : early) {
       if (handle != call.suspension) continue;
@@ -85,6 +86,10 @@ extproc_action ChainRun::take_over(Waiting& waiting, extproc_call& call) {
     }
   }
   return action;
+}
+
+bool ChainRun::has_returned() const {
+  return waiting_->blocking != nullptr && waiting_->blocking->has_returned();
 }
 
 void ChainRun::note_resume(const Suspensions& of, Suspensions::Handle handle, uint64_t token) {

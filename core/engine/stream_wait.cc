@@ -57,7 +57,7 @@ void Stream::resumed(const Suspensions& plugin, Suspensions::Handle handle, uint
 }
 
 void Stream::timer_fired() {
-  if (pending_ == nullptr) return;
+  if (pending_ == nullptr || chain_run_->has_returned()) return;
   const Clock::time_point now = sink_.now();
   if (has_come(time_to_ask(), now)) ask_for_the_rest_of_the_time(now);
   const Time until = chain_run_->waits_until();

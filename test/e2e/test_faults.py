@@ -40,8 +40,8 @@ BODY = pattern(30_000)
 ROWS = [("observe", "NONE"), ("observe", "STREAMED"), ("stream", "STREAMED"), ("whole", "BUFFERED"),
         ("observe", "BUFFERED_PARTIAL"), ("observe", "FULL_DUPLEX_STREAMED"), ("stream", "FULL_DUPLEX_STREAMED"),
         ("blocking", "STREAMED"), ("blocking", "FULL_DUPLEX_STREAMED")]
-TIMEOUT = "100ms"
-TOO_LONG, SHORT = 120, 5  # milliseconds
+TIMEOUT = "200ms"
+TOO_LONG, SHORT = 240, 5  # milliseconds
 
 
 @dataclass(frozen=True)
