@@ -50,15 +50,19 @@ std::vector<Case> cases() {
   duplex.profile = Profile::kDuplex;
   duplex.body = std::size_t{1} << 20;
   duplex.chunk = std::size_t{64} << 10;
-  std::vector<std::string> sixteen(15, "bench_watch_only");
-  sixteen.insert(sixteen.begin(), "instructions");
+  const auto sixteen = [](const std::string& plugin) {
+    std::vector<std::string> modules(16, plugin);
+    modules[0] = "instructions";
+    return modules;
+  };
   return {{"no plugins", {}, plain},
           {"refused under overload, 503", {"instructions"}, plain, /*overloaded=*/true},
           {"instructions, header absent", {"instructions"}, plain},
           {"instructions, one addHeaders", {"instructions"}, instructed},
           {"1 + one that touches nothing", {"instructions", "bench_watch_only"}, plain},
-          {"1 + 15 that touch nothing", sixteen, plain},
+          {"1 + 15 that touch nothing", sixteen("bench_watch_only"), plain},
           {"1 + one that sets a header", {"instructions", "bench_set_header"}, plain},
+          {"1 + 15 that set a header each", sixteen("bench_set_header"), plain},
           {"duplex, 1 MiB each way by 64 KiB", {"instructions"}, duplex}};
 }
 
