@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 
 #include "core/engine/message.h"
+#include "core/telemetry/cycle_clock.h"
 #include "core/wire/pieces.h"
 
 namespace extprocd::engine {
@@ -53,7 +54,7 @@ class Sink {
   /// before; nothing: of none.
   virtual void set_timer(std::optional<Clock::time_point> /*time*/) {}
   /// The time that the timer goes by.
-  [[nodiscard]] virtual Clock::time_point now() const { return Clock::now(); }
+  [[nodiscard]] virtual Clock::time_point now() const { return telemetry::cycle_clock_now(); }
 
  protected:
   ~Sink() = default;
