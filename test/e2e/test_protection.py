@@ -42,7 +42,7 @@ def test_a_callback_that_blocks_is_reported_with_its_stack(run_envoy: RunEnvoy) 
         assert blocked, log
         assert re.search(r"trouble::block\(\) \(trouble_probe\.so\+0x[0-9a-f]+\)", blocked[1]), blocked[1]
         assert server.metric('extproc_watchdog_reports_total{plugin="probe",phase="request_headers"}') == 1
-        assert server.metric("extproc_blocked_threads") == 0
+        eventually(lambda: server.metric("extproc_blocked_threads") == 0)
         assert called(asked(envoy))
 
 
