@@ -1,6 +1,7 @@
 #include "core/http/arena.h"
 
 #include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,20 @@ TEST(ArenaVector, grows_and_keeps_its_elements) {
   EXPECT_EQ(std::count(numbers.begin(), numbers.end(), 7), 1000);
   numbers.cut(numbers.begin() + 10);
   EXPECT_EQ(numbers.span().size(), 10U);
+}
+
+TEST(ArenaVector, what_is_assigned_again_and_again_moves_seldom_though_it_grows) {
+  Arena arena;
+  ArenaVector<int> copy;
+  std::vector<int> numbers;
+  std::set<const int*> places;
+  for (int i = 0; i < 1000; ++i) {
+    numbers.push_back(i);
+    copy.assign(numbers, arena);
+    ASSERT_TRUE(std::equal(copy.begin(), copy.end(), numbers.begin(), numbers.end()));
+    places.insert(copy.begin());
+  }
+  EXPECT_LE(places.size(), 11U);
 }
 
 }  // namespace

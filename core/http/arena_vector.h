@@ -37,9 +37,13 @@ class ArenaVector {
     if (size_ == capacity_) reserve(std::max<std::size_t>(2 * capacity_, 4), arena);
     std::construct_at(data_ + size_++, copy);
   }
-  /// Takes over a copy of `values`, which may not be a part of this.
+  /// Takes over a copy of `values`, which may not be a part of this. The second time that it is too small it gets room
+  /// to spare: what is assigned again and again mostly grows.
   void assign(std::span<const T> values, Arena& arena) {
-    reserve(values.size(), arena);
+    if (values.size() > capacity_) {
+      cut(begin());
+      reserve(std::max<std::size_t>(values.size(), 2 * capacity_), arena);
+    }
     std::copy(values.begin(), values.end(), data_);
     size_ = static_cast<uint32_t>(values.size());
   }
