@@ -209,10 +209,16 @@ void WorkerPool::give_up(const void* owner) {
 std::vector<WorkerPool::Waiting> WorkerPool::take_waiting(const void* owner) {
   std::vector<Waiting> taken;
   const auto take_from = [&](auto& jobs) {
-    const auto is_other = [owner](const Waiting& waiting) { return waiting.owner != owner; };
-    const auto rest = std::stable_partition(jobs.begin(), jobs.end(), is_other);
-    taken.insert(taken.end(), std::move_iterator(rest), std::move_iterator(jobs.end()));
-    jobs.erase(rest, jobs.end());
+    // Not std::stable_partition, with which clang finds fault in GCC 12's library.
+    auto kept = jobs.begin();
+    for (auto waiting = jobs.begin(); waiting != jobs.end(); ++waiting) {
+      if (waiting->owner == owner) {
+        taken.push_back(std::move(*waiting));
+      } else if (kept++ != waiting) {
+        *std::prev(kept) = std::move(*waiting);
+      }
+    }
+    jobs.erase(kept, jobs.end());
   };
   take_from(queue_);
   take_from(delayed_);
