@@ -10,6 +10,7 @@
 #include "core/engine/generation.h"
 
 namespace extprocd::engine {
+
 /// EXTPROC_SUSPEND, with call.suspension for its return; or it has failed.
 extproc_action ChainRun::call_on_worker(std::size_t position, extproc_call& call, uint32_t flags,
                                         const uint64_t* token) {

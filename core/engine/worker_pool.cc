@@ -210,15 +210,14 @@ std::vector<WorkerPool::Waiting> WorkerPool::take_waiting(const void* owner) {
   std::vector<Waiting> taken;
   const auto take_from = [&](auto& jobs) {
     // Not std::stable_partition, with which clang finds fault in GCC 12's library.
-    auto kept = jobs.begin();
-    for (auto waiting = jobs.begin(); waiting != jobs.end(); ++waiting) {
-      if (waiting->owner == owner) {
-        taken.push_back(std::move(*waiting));
-      } else if (kept++ != waiting) {
-        *std::prev(kept) = std::move(*waiting);
+    auto all = std::exchange(jobs, {});
+    for (Waiting& waiting : all) {
+      if (waiting.owner == owner) {
+        taken.push_back(std::move(waiting));
+      } else {
+        jobs.push_back(std::move(waiting));
       }
     }
-    jobs.erase(kept, jobs.end());
   };
   take_from(queue_);
   take_from(delayed_);
