@@ -164,7 +164,7 @@ TEST(Suspensions, of_many_streams_end_by_threads_timers_timeouts_and_cancellatio
   for (int i = 0; i < kLoops; ++i) threads.emplace_back([&] { serve(service, messages, whole); });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(whole, kLoops * kStreamsOfLoop * 4 / 5);
-  EXPECT_GT(suspending.plugin().resumed, 0);  // on a busy machine most run out of time
+  EXPECT_GT(suspending.plugin().resumed, whole / 2);
   EXPECT_GT(suspending.plugin().cancelled, kLoops * kStreamsOfLoop / 5 - 1);
   suspending.expect_nothing_is_left();
 }
